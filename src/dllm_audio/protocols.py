@@ -1,0 +1,158 @@
+"""The seams between the parts, as structural types.
+
+A part depends on these, never on another part's class, so that anyone can bring their own
+encoder, backbone or predictor.  Shape letters: B batch, R response tokens, P prompt tokens,
+Q query positions of one forward pass, M positions whose output is wanted, L sequence slots,
+D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .outputs import EncoderOutput
+
+
+@runtime_checkable
+class AudioEncoder(Protocol):
+    """Turns log-mel features into frames."""
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        """Encode ``features [B, n_mels, F]`` with ``lengths [B]`` valid frames each."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """The two methods of a transformers tokenizer that the library uses."""
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]:
+        """Token ids of ``text``."""
+        ...
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = ...) -> str:
+        """Text of ``token_ids``."""
+        ...
+
+
+@runtime_checkable
+class KVCache(Protocol):
+    """Preallocated keys and values of every layer for ``L`` sequence slots.
+
+    Keys are stored after RoPE.  Slots are columns of the padded sequence: the prompt first
+    (left-padded), then the response.
+    """
+
+    def write(self, layer: int, slots: Tensor | None, keys: Tensor, values: Tensor) -> None:
+        """Store ``[B, H_kv, Q, d]`` keys and values at ``slots [Q]`` (None: at all slots)."""
+        ...
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[B, H_kv, L, d]`` of one layer."""
+        ...
+
+    def select(self, rows: Tensor) -> KVCache:
+        """A cache of the chosen batch rows."""
+        ...
+
+
+class Backbone(Protocol):
+    """A bidirectional transformer that predicts the token behind every position."""
+
+    config: Any
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Embeddings ``[..., D]`` of token ids ``[...]``."""
+        ...
+
+    def hidden(
+        self,
+        inputs_embeds: Tensor,
+        *,
+        position_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        slots: Tensor | None = None,
+        output_positions: Tensor | None = None,
+    ) -> Tensor:
+        """Final normalised hidden states.
+
+        Args:
+            inputs_embeds: ``[B, Q, D]`` the positions that are computed.
+            position_ids: ``[B, Q]`` RoPE positions; ``0..Q-1`` when None.
+            attention_mask: ``[B, L]`` bool over the keys, True = attend; None: all.
+            cache: where keys and values are kept; None computes without one.
+            slots: ``[Q]`` columns of the cache that the queries occupy; None: all of them, in
+                order (a full forward pass, which refreshes the whole cache).
+            output_positions: ``[B, M]`` indices into Q whose states are wanted; None: all.
+
+        Returns:
+            ``[B, M, D]``, or ``[B, Q, D]`` without ``output_positions``.
+        """
+        ...
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits ``[..., V]`` of hidden states ``[..., D]``."""
+        ...
+
+    def new_cache(self, batch_size: int, length: int) -> KVCache:
+        """An empty cache for ``length`` slots."""
+        ...
+
+
+@runtime_checkable
+class MaskPredictor(Protocol):
+    """Predicts the clean tokens of a response from a partly masked one.
+
+    This is all that samplers, losses and ELBO estimates need: the prompt, the audio, padding and
+    positions are hidden behind it.  A plain predictor takes ``x_t`` only; one that can do less
+    work per call is a ``CacheablePredictor``.
+    """
+
+    batch_size: int
+    mask_token_id: int
+    eos_token_id: int | None
+    device: torch.device
+
+    def __call__(self, x_t: Tensor) -> Tensor:
+        """Logits ``[B, R, V]`` for ``x_t [B, R]`` int64."""
+        ...
+
+
+@runtime_checkable
+class CacheablePredictor(MaskPredictor, Protocol):
+    """A predictor that can restrict its output, reuse keys and values, and drop rows."""
+
+    def __call__(
+        self,
+        x_t: Tensor,
+        positions: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> Tensor:
+        """Logits at some response positions.
+
+        Args:
+            x_t: ``[B, R]`` int64, the whole response as it stands.
+            positions: ``[B, M]`` response positions whose logits are wanted; None: all.
+            cache: keys and values to use.  With ``window`` None it is refreshed: the pass runs
+                over the whole sequence and stores everything.
+            window: ``[Q]`` consecutive response positions to recompute against the cache;
+                ``positions`` must lie inside it.
+
+        Returns:
+            ``[B, M, V]``, or ``[B, R, V]`` without ``positions``.
+        """
+        ...
+
+    def new_cache(self, response_length: int) -> KVCache:
+        """A cache that fits this predictor's prompt and a response of that length."""
+        ...
+
+    def select(self, rows: Tensor) -> CacheablePredictor:
+        """The predictor of the chosen batch rows (``[B']`` int64)."""
+        ...
