@@ -78,7 +78,7 @@ class Backbone(Protocol):
         slots: Tensor | None = None,
         output_positions: Tensor | None = None,
     ) -> Tensor:
-        """Final normalised hidden states.
+        """Final normalized hidden states.
 
         Args:
             inputs_embeds: ``[B, Q, D]`` the positions that are computed.
