@@ -1,0 +1,108 @@
+"""One LLaDA transformer block: pre-norm attention, then a SwiGLU feed-forward."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..protocols import KVCache
+from .config import LLaDAConfig
+from .rope import apply_rope
+
+
+def take_positions(x: Tensor, positions: Tensor, dim: int = 1) -> Tensor:
+    """Gather ``positions [B, M]`` along ``dim`` of ``x``, the same for every other axis."""
+    shape = [1] * x.dim()
+    shape[0], shape[dim] = positions.shape
+    sizes = list(x.shape)
+    sizes[0], sizes[dim] = positions.shape
+    source = x.expand(positions.shape[0], *x.shape[1:])
+    return source.gather(dim, positions.reshape(shape).expand(sizes))
+
+
+class LLaDABlock(nn.Module):
+    """``x + attn_out(attention(attn_norm(x)))``, then ``x + ff_out(swiglu(ff_norm(x)))``.
+
+    Attention is fully bidirectional with RoPE and grouped-query heads; no biases.
+
+    Args:
+        config: sizes.
+        index: which layer of a cache is this block's.
+    """
+
+    def __init__(self, config: LLaDAConfig, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.head_dim = config.head_dim
+        self.grouped = config.kv_heads != config.n_heads
+        width, kv_width = config.d_model, config.kv_heads * config.head_dim
+        self.attn_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.k_proj = nn.Linear(width, kv_width, bias=False)
+        self.v_proj = nn.Linear(width, kv_width, bias=False)
+        self.attn_out = nn.Linear(width, width, bias=False)
+        self.ff_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
+        self.ff_proj = nn.Linear(width, config.mlp_hidden_size, bias=False)
+        self.up_proj = nn.Linear(width, config.mlp_hidden_size, bias=False)
+        self.ff_out = nn.Linear(config.mlp_hidden_size, width, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        attention_bias: Tensor | None = None,
+        cache: KVCache | None = None,
+        slots: Tensor | None = None,
+        output_positions: Tensor | None = None,
+    ) -> Tensor:
+        """Run the block.
+
+        Args:
+            x: ``[B, Q, D]``.
+            rope: tables ``[B, 1, Q, d]`` of the queries' positions.
+            attention_bias: ``[B, 1, 1, L]`` added to the scores (``-inf`` hides a key).
+            cache: keys and values to write to, and with ``slots`` to attend to.
+            slots: ``[Q]`` columns of the cache; None: the pass covers all of them.
+            output_positions: ``[B, M]`` indices into Q; only these are computed beyond their
+                keys and values.
+
+        Returns:
+            ``[B, Q, D]``, or ``[B, M, D]`` with ``output_positions``.
+        """
+        normed = self.attn_norm(x)
+        keys = apply_rope(self._heads(self.k_proj(normed)), rope)
+        values = self._heads(self.v_proj(normed))
+        if cache is not None:
+            cache.write(self.index, slots, keys, values)
+            if slots is not None:
+                keys, values = cache.layer(self.index)
+        if output_positions is not None:
+            x, normed = (
+                take_positions(x, output_positions),
+                take_positions(normed, output_positions),
+            )
+            cos, sin = rope
+            rope = (
+                take_positions(cos, output_positions, 2),
+                take_positions(sin, output_positions, 2),
+            )
+        queries = apply_rope(self._heads(self.q_proj(normed)), rope)
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=attention_bias, enable_gqa=self.grouped
+        )
+        x = x + self.attn_out(rearrange(attended, "b h q d -> b q (h d)"))
+        normed = self.ff_norm(x)
+        return x + self.ff_out(F.silu(self.ff_proj(normed)) * self.up_proj(normed))
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        return rearrange(projected, "b q (h d) -> b h q d", d=self.head_dim)
+
+
+def additive_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Scores to add, ``[B, 1, 1, L]``, from a bool key mask ``[B, L]`` (True = attend)."""
+    if attention_mask is None:
+        return None
+    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
+    return bias.masked_fill(~attention_mask, float("-inf"))[:, None, None, :]

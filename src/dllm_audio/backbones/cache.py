@@ -1,0 +1,87 @@
+"""Preallocated key/value cache with static shapes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError
+from .config import LLaDAConfig
+
+
+class StaticKVCache:
+    """Keys (after RoPE) and values of every layer, written in place.
+
+    One allocation ``[2, n_layers, B, H_kv, L, d]`` holds everything, so its size is known before
+    it is made and the addresses never move (CUDA graphs may keep them).
+
+    Args:
+        config: the backbone's sizes.
+        batch_size: rows B.
+        length: slots L, prompt and response together.
+        dtype: floating-point type of keys and values.
+        device: where the cache lives.
+
+    Example:
+        >>> config = LLaDAConfig(d_model=64, n_layers=2, n_heads=4, vocab_size=9)
+        >>> StaticKVCache.nbytes(config, batch_size=1, length=10, dtype=torch.float32)
+        10240
+    """
+
+    def __init__(
+        self,
+        config: LLaDAConfig,
+        batch_size: int,
+        length: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1:
+            raise InvalidArgumentError("batch_size", "an integer >= 1", batch_size)
+        if length < 1:
+            raise InvalidArgumentError("length", "an integer >= 1", length)
+        shape = (2, config.n_layers, batch_size, config.kv_heads, length, config.head_dim)
+        self._storage = torch.zeros(shape, dtype=dtype, device=device)
+
+    @classmethod
+    def nbytes(cls, config: LLaDAConfig, batch_size: int, length: int, dtype: torch.dtype) -> int:
+        """Bytes that a cache of these sizes takes."""
+        per_slot = 2 * config.n_layers * config.kv_heads * config.head_dim
+        return per_slot * batch_size * length * dtype.itemsize
+
+    @property
+    def batch_size(self) -> int:
+        """Rows B."""
+        return self._storage.shape[2]
+
+    @property
+    def length(self) -> int:
+        """Slots L."""
+        return self._storage.shape[4]
+
+    def write(self, layer: int, slots: Tensor | None, keys: Tensor, values: Tensor) -> None:
+        """Store ``[B, H_kv, Q, d]`` keys and values at ``slots [Q]`` (None: all slots)."""
+        for stored, new in zip(self._storage[:, layer], (keys, values), strict=True):
+            if slots is None:
+                stored.copy_(new)
+            else:
+                stored.index_copy_(2, slots, new)
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values ``[B, H_kv, L, d]`` of one layer (views)."""
+        return self._storage[0, layer], self._storage[1, layer]
+
+    def select(self, rows: Tensor) -> StaticKVCache:
+        """A copy that holds the chosen rows ``[B']``."""
+        return self._wrap(self._storage.index_select(2, rows))
+
+    def first_rows(self, batch_size: int) -> StaticKVCache:
+        """A view of the first rows, for a refresh with fewer rows: nothing is copied."""
+        return self._wrap(self._storage[:, :, :batch_size])
+
+    @classmethod
+    def _wrap(cls, storage: Tensor) -> StaticKVCache:
+        cache = cls.__new__(cls)
+        cache._storage = storage
+        return cache
