@@ -1,0 +1,129 @@
+"""How it sounds: a Q-Former over several layers of the encoder.
+
+Shapes: B batch, T tapped layers, Q queries, S encoder frames, E encoder width, D backbone width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from ..errors import InvalidArgumentError, ShapeError
+from .qformer import QFormerLayer
+
+
+def evenly_spaced_taps(num_layers: int, num_taps: int | None = None) -> tuple[int, ...]:
+    """Hidden-state indices that DIFFA taps for an encoder of that depth.
+
+    Args:
+        num_layers: layers of the encoder.
+        num_taps: how many; None: 8 for large encoders (32 layers), else 4.
+
+    Example:
+        >>> evenly_spaced_taps(12)
+        (2, 5, 8, 11)
+    """
+    count = num_taps if num_taps is not None else (8 if num_layers >= 32 else 4)
+    if not 1 <= count <= num_layers:
+        raise InvalidArgumentError("num_taps", f"1 to {num_layers}", count)
+    return tuple((i + 1) * num_layers // count - 1 for i in range(count))
+
+
+class AcousticAdapter(nn.Module):
+    """Read each tapped layer with its own queries and mix the layers per query.
+
+    One Q-Former with shared weights serves all tapped layers in one batched pass; per query the
+    layers are combined by a softmax over learned weights (DIFFA, arXiv 2507.18452).
+
+    Args:
+        encoder_dim: width E of the encoder's hidden states.
+        lm_dim: width D of the backbone.
+        taps: indices into the encoder's ``hidden_states``.
+        num_heads: heads of the Q-Former; DIFFA uses the encoder's number.
+        num_queries: embeddings Q that come out.
+        num_layers: Q-Former layers.
+        intermediate_size: inner width of its feed-forward.
+        dropout: in training.
+
+    Example:
+        >>> adapter = AcousticAdapter(32, 64, taps=(1, 3), num_heads=4)
+        >>> adapter([torch.zeros(2, 100, 32)] * 5).shape
+        torch.Size([2, 64, 64])
+    """
+
+    def __init__(
+        self,
+        encoder_dim: int,
+        lm_dim: int,
+        taps: Sequence[int],
+        num_heads: int,
+        num_queries: int = 64,
+        num_layers: int = 2,
+        intermediate_size: int = 3072,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not taps or min(taps) < 0 or len(set(taps)) < len(taps):
+            raise InvalidArgumentError("taps", "distinct indices >= 0, at least one", list(taps))
+        if num_heads < 1 or encoder_dim % num_heads:
+            raise InvalidArgumentError("num_heads", f"a divisor of {encoder_dim}", num_heads)
+        for name, value in (("num_queries", num_queries), ("num_layers", num_layers)):
+            if value < 1:
+                raise InvalidArgumentError(name, "an integer >= 1", value)
+        self.encoder_dim, self.lm_dim, self.num_queries = encoder_dim, lm_dim, num_queries
+        self.taps = tuple(taps)
+        self.queries = nn.Parameter(torch.randn(len(taps), num_queries, encoder_dim))
+        self.layer_weights = nn.Parameter(torch.zeros(num_queries, len(taps)))
+        self.layers = nn.ModuleList(
+            QFormerLayer(encoder_dim, num_heads, intermediate_size, dropout)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(encoder_dim)
+        self.projection = nn.Linear(encoder_dim, lm_dim)
+
+    def forward(self, hidden_states: Sequence[Tensor], frame_mask: Tensor | None = None) -> Tensor:
+        """Embed hidden states.
+
+        Args:
+            hidden_states: all hidden states of the encoder, each ``[B, S, E]``; the adapter
+                picks its taps.
+            frame_mask: ``[B, S]`` bool, True = attend; None attends to the whole window,
+                padding included, as the published weights were trained.
+
+        Returns:
+            ``[B, Q, D]``.
+
+        Raises:
+            InvalidArgumentError: too few hidden states for the taps.
+            ShapeError: sizes that do not fit.
+        """
+        frames = self._tapped(hidden_states)
+        batch = frames.shape[0]
+        mask = None
+        if frame_mask is not None:
+            if frame_mask.shape != (batch, frames.shape[2]):
+                raise ShapeError("frame_mask", f"[{batch}, {frames.shape[2]}]", [*frame_mask.shape])
+            mask = repeat(frame_mask.bool(), "b s -> (b t) 1 1 s", t=len(self.taps))
+        frames = rearrange(frames, "b t s e -> (b t) s e").to(self.queries.dtype)
+        x = repeat(self.queries, "t q e -> (b t) q e", b=batch)
+        for layer in self.layers:
+            x = layer(x, frames, mask)
+        x = rearrange(x, "(b t) q e -> b q t e", b=batch)
+        mixed = torch.einsum("bqte,qt->bqe", x, self.layer_weights.softmax(dim=-1))
+        return self.projection(self.norm(mixed))
+
+    def _tapped(self, hidden_states: Sequence[Tensor]) -> Tensor:
+        if max(self.taps) >= len(hidden_states):
+            raise InvalidArgumentError(
+                "hidden_states",
+                f"at least {max(self.taps) + 1} tensors for taps {list(self.taps)}",
+                len(hidden_states),
+            )
+        tapped = [hidden_states[tap] for tap in self.taps]
+        for tensor in tapped:
+            if tensor.ndim != 3 or tensor.shape[2] != self.encoder_dim:
+                raise ShapeError("hidden_states", f"[B, S, {self.encoder_dim}]", [*tensor.shape])
+        return torch.stack(tapped, dim=1)
