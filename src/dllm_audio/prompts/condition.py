@@ -1,0 +1,101 @@
+"""``condition``: the seam between a backbone and everything that decodes or scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError, ShapeError
+from ..outputs import AudioEmbeddings
+from ..protocols import Backbone
+from .predictor import ConditionedPredictor
+from .splice import SplicedPrompt, splice
+
+
+def condition(
+    backbone: Backbone,
+    prompt_ids: Tensor,
+    *,
+    prompt_mask: Tensor | None = None,
+    response_mask: Tensor | None = None,
+    audio: AudioEmbeddings | None = None,
+    audio_start: Tensor | int | None = None,
+    mask_token_id: int | None = None,
+    eos_token_id: int | None = None,
+) -> ConditionedPredictor:
+    """Condition a backbone on prompts and audio.
+
+    The prompt is embedded and spliced once. Left padding, attention masks, positions and cache
+    ranges stay behind the result: a row's predictions do not depend on its batch.
+
+    Args:
+        backbone: for example :class:`dllm_audio.LLaDA`.
+        prompt_ids: ``[B, P]`` int64, left-padded.
+        prompt_mask: ``[B, P]`` bool, True = real; None: no padding.
+        response_mask: ``[B, R]`` bool, True = real, right-padded, for training and scoring;
+            padded positions are never attended to.
+        audio: embeddings in the backbone's space, at most one clip a row.
+        audio_start: ``[B]`` int64 (or one int for all rows): the audio goes before the prompt
+            token with this index, counted from the row's first real token.
+        mask_token_id: None takes the backbone's ``config.mask_token_id``.
+        eos_token_id: None takes the backbone's ``config.eos_token_id``.
+
+    Returns:
+        A predictor: ``predictor(x_t [B, R])`` gives logits ``[B, R, V]``.
+
+    Raises:
+        ShapeError, InvalidArgumentError: arguments that do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> from dllm_audio import LLaDA, LLaDAConfig, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> predictor = condition(backbone, torch.tensor([[1, 2, 3]]))
+        >>> predictor(torch.full((1, 8), 49)).shape
+        torch.Size([1, 8, 50])
+    """
+    if prompt_ids.dim() != 2:
+        raise ShapeError("prompt_ids", "[B, P]", list(prompt_ids.shape))
+    if prompt_mask is None:
+        prompt_mask = torch.ones_like(prompt_ids, dtype=torch.bool)
+    if response_mask is not None:
+        response_mask = _checked_response_mask(response_mask, prompt_ids)
+    if isinstance(audio_start, int):
+        audio_start = torch.full((prompt_ids.shape[0],), audio_start)
+    mask_token_id = _id("mask_token_id", mask_token_id, backbone)
+    if mask_token_id is None:
+        raise InvalidArgumentError("mask_token_id", "an id (the backbone's config has none)", None)
+    eos_token_id = _id("eos_token_id", eos_token_id, backbone)
+
+    embeds = backbone.embed(prompt_ids)
+    prompt_mask = prompt_mask.to(device=embeds.device, dtype=torch.bool)
+    prompt = splice(embeds, prompt_mask, audio, audio_start)
+    length = prompt.mask.shape[1]
+
+    def without_text() -> SplicedPrompt:
+        masks = backbone.embed(torch.full_like(prompt_ids, mask_token_id))
+        return splice(masks, prompt_mask, audio, audio_start, length)
+
+    def without_audio() -> SplicedPrompt:
+        return splice(embeds, prompt_mask, length=length)
+
+    variants = {"text": without_text}
+    if audio is not None:
+        variants["audio"] = without_audio
+    return ConditionedPredictor(
+        backbone, prompt, response_mask, mask_token_id, eos_token_id, variants
+    )
+
+
+def _id(name: str, given: int | None, backbone: Backbone) -> int | None:
+    return given if given is not None else getattr(backbone.config, name, None)
+
+
+def _checked_response_mask(mask: Tensor, prompt_ids: Tensor) -> Tensor:
+    if mask.dim() != 2 or mask.shape[0] != prompt_ids.shape[0]:
+        raise ShapeError("response_mask", f"[{prompt_ids.shape[0]}, R]", list(mask.shape))
+    mask = mask.to(device=prompt_ids.device, dtype=torch.bool)
+    if bool((~mask[:, :-1] & mask[:, 1:]).any()):
+        raise InvalidArgumentError("response_mask", "right padding (True before False)", "a gap")
+    return mask

@@ -1,0 +1,160 @@
+"""The conditioned predictor: a backbone that sees a prompt, as a function of the response.
+
+Shape letters: B batch, L prompt columns (audio included), R response tokens, M positions whose
+output is wanted, Q recomputed positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError, ShapeError
+from ..protocols import Backbone, KVCache
+from .splice import SplicedPrompt
+
+
+class ConditionedPredictor:
+    """Logits over response positions only; made by :func:`dllm_audio.condition`.
+
+    Args:
+        backbone: predicts tokens.
+        prompt: spliced prompt embeddings, computed once.
+        response_mask: ``[B, R]`` bool, right-padded; padded positions are never attended to.
+        mask_token_id: stands for "not yet known".
+        eos_token_id: ends a response, or None.
+        variants: how to build the unconditional prompts of guidance, of the same length L:
+            ``"text"`` with every text token replaced by the mask, ``"audio"`` without the audio.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompt: SplicedPrompt,
+        response_mask: Tensor | None,
+        mask_token_id: int,
+        eos_token_id: int | None,
+        variants: Mapping[str, Callable[[], SplicedPrompt]] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.prompt = prompt
+        self.response_mask = response_mask
+        self.mask_token_id = mask_token_id
+        self.eos_token_id = eos_token_id
+        self.variants = dict(variants or {})
+        self.batch_size, self.prompt_length = prompt.mask.shape
+        self.device = prompt.embeds.device
+        self._offsets = prompt.mask.sum(-1, keepdim=True)
+        unpadded = bool(prompt.mask.all()) and (response_mask is None or bool(response_mask.all()))
+        self._padded = not unpadded
+        self._prompt_positions = prompt.mask.long().cumsum(-1).sub(1).clamp(min=0)
+
+    def __call__(
+        self,
+        x_t: Tensor,
+        positions: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> Tensor:
+        """Logits ``[B, M, V]``; see :class:`dllm_audio.protocols.CacheablePredictor`."""
+        return self.head(self.hidden(x_t, positions, cache=cache, window=window))
+
+    def hidden(
+        self,
+        x_t: Tensor,
+        positions: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> Tensor:
+        """Final hidden states ``[B, M, D]`` of the same positions, before the output head."""
+        self._check(x_t)
+        length = x_t.shape[1]
+        columns = torch.arange(length, device=self.device)
+        if window is None:
+            return self.backbone.hidden(
+                torch.cat((self.prompt.embeds, self.backbone.embed(x_t)), dim=1),
+                position_ids=torch.cat((self._prompt_positions, self._offsets + columns), dim=1),
+                attention_mask=self._attention_mask(length),
+                cache=cache,
+                output_positions=self._rows(columns if positions is None else positions)
+                + self.prompt_length,
+            )
+        if cache is None:
+            raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
+        wanted = None if positions is None else self._rows(positions) - window[0]
+        return self.backbone.hidden(
+            self.backbone.embed(x_t[:, window]),
+            position_ids=self._offsets + window,
+            attention_mask=self._attention_mask(length),
+            cache=cache,
+            slots=self.prompt_length + window,
+            output_positions=wanted,
+        )
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits ``[..., V]`` of hidden states."""
+        return self.backbone.head(hidden)
+
+    def new_cache(self, response_length: int) -> KVCache:
+        """A cache for the prompt and a response of that length."""
+        return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
+
+    def select(self, rows: Tensor) -> ConditionedPredictor:
+        """The predictor of the chosen batch rows ``[B']`` int64."""
+        return ConditionedPredictor(
+            self.backbone,
+            self.prompt.select(rows),
+            None if self.response_mask is None else self.response_mask[rows],
+            self.mask_token_id,
+            self.eos_token_id,
+            {k: lambda build=build: build().select(rows) for k, build in self.variants.items()},
+        )
+
+    def paired(self, unconditional: str) -> ConditionedPredictor:
+        """``2 B`` rows for guidance: all conditional rows, then all unconditional ones.
+
+        Args:
+            unconditional: ``"text"`` hides the prompt's text behind masks and keeps the audio
+                (DIFFA's guidance); ``"audio"`` takes the audio away and keeps the text.
+        """
+        if unconditional not in self.variants:
+            expected = f"one of {sorted(self.variants)} ('audio' needs a prompt with audio)"
+            raise InvalidArgumentError("unconditional", expected, unconditional)
+        other, mask = self.variants[unconditional](), self.response_mask
+        return ConditionedPredictor(
+            self.backbone,
+            SplicedPrompt(
+                torch.cat((self.prompt.embeds, other.embeds)),
+                torch.cat((self.prompt.mask, other.mask)),
+            ),
+            None if mask is None else torch.cat((mask, mask)),
+            self.mask_token_id,
+            self.eos_token_id,
+        )
+
+    def _rows(self, positions: Tensor) -> Tensor:
+        return positions if positions.dim() == 2 else positions.expand(self.batch_size, -1)
+
+    def _attention_mask(self, response_length: int) -> Tensor | None:
+        if not self._padded:
+            return None
+        response = self.response_mask
+        if response is None:
+            response = self.prompt.mask.new_ones(self.batch_size, response_length)
+        return torch.cat((self.prompt.mask, response), dim=1)
+
+    def _check(self, x_t: Tensor) -> None:
+        response = "R" if self.response_mask is None else self.response_mask.shape[1]
+        if x_t.dim() != 2 or x_t.shape[0] != self.batch_size or x_t.shape[1] == 0:
+            raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
+        if self.response_mask is not None and x_t.shape[1] != response:
+            raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
+        total = self.prompt_length + x_t.shape[1]
+        limit = getattr(self.backbone.config, "max_sequence_length", None)
+        if limit is not None and total > limit:
+            expected = f"prompt, audio and response within {limit} positions"
+            raise InvalidArgumentError("x_t", expected, f"{self.prompt_length} + {x_t.shape[1]}")
