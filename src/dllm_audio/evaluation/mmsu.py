@@ -1,0 +1,142 @@
+"""MMSU: prompt, scoring rule and aggregates (5,000 four-choice questions on spoken English).
+
+Facts: the data set ``ddwang2000/MMSU`` and its published scorer.  The answer of a row is the
+*text* of the right choice; the model is asked for a letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .robust import normalize, read_choice
+from .tally import Tally, tally_groups
+from .verdict import INVALID, OFFICIAL, Verdict, check_mode, check_question
+
+_INSTRUCTION = (
+    "Choose the most suitable answer from options A, B, C, and D to respond the question in next "
+    "line, **you should only choose A or B or C or D.** Do not provide any additional "
+    "explanations or content."
+)
+_LETTERS = "ABCD"
+CHOICE_FIELDS = ("choice_a", "choice_b", "choice_c", "choice_d")
+# One level deeper each time; a row's group is the path of its values.
+GROUPINGS: tuple[tuple[str, ...], ...] = (
+    ("category",),
+    ("category", "sub-category"),
+    ("category", "sub-category", "sub-sub-category"),
+    ("task_name",),
+)
+
+
+def choices_of(row: Mapping[str, Any]) -> list[str | None]:
+    """The choices of a row in letter order; None where the row has no such choice.
+
+    Example:
+        >>> choices_of({"choice_a": "yes", "choice_b": "no", "choice_c": None})
+        ['yes', 'no', None, None]
+    """
+    return [row.get(field) for field in CHOICE_FIELDS]
+
+
+def build_prompt(question: str, choices: Sequence[str | None]) -> str:
+    """The published prompt; choices that are None are left out.
+
+    Example:
+        >>> print(build_prompt("Who speaks?", ["a man", "a woman", None, None]).splitlines()[-1])
+        B. a woman
+    """
+    lines = [
+        f"{letter}. {c}" for letter, c in zip(_LETTERS, choices, strict=False) if c is not None
+    ]
+    return "\n".join([_INSTRUCTION, "", f"Question: {question}", "", *lines])
+
+
+def official_letter(prediction: str | None) -> str | None:
+    """The letter that the published scorer reads, or None for a wrong format.
+
+    Its quirks are kept: "Because" reads as B, and "(C)" as C by its second-to-last character.
+
+    Example:
+        >>> official_letter("Because"), official_letter("(C)"), official_letter("thunder")
+        ('B', 'C', None)
+    """
+    if prediction is None:
+        return None
+    text = prediction.strip().replace("\n", "")
+    if text in ("", "None"):
+        return None
+    if text[0] in _LETTERS:
+        return text[0]
+    if len(text) > 1 and text[-2] in _LETTERS:
+        return text[-2]
+    return None
+
+
+def judge(
+    prediction: str | None,
+    answer: str,
+    choices: Sequence[str | None],
+    mode: str = OFFICIAL,
+) -> Verdict:
+    """Judge one prediction.
+
+    Args:
+        prediction: what the model said; None for a row without a prediction.
+        answer: text of the right choice.
+        choices: texts in letter order, at most 4; None where there is no choice.
+        mode: ``"official"`` (the published rule with its quirks) or ``"robust"``.
+
+    Raises:
+        InvalidArgumentError: unknown mode, or values of the wrong type.
+    """
+    check_mode(mode)
+    options = check_question(prediction, answer, choices)
+    if mode == OFFICIAL:
+        letter = official_letter(prediction)
+        if letter is None:
+            return INVALID
+        index = _LETTERS.index(letter)
+        chosen = options[index] if index < len(options) else None
+        return Verdict(chosen is not None and chosen == answer, valid=True, choice=index)
+    read = None if prediction is None else read_choice(prediction, options[: len(_LETTERS)])
+    if read is None:
+        return INVALID
+    return Verdict(normalize(options[read] or "") == normalize(answer), valid=True, choice=read)
+
+
+def is_correct(
+    prediction: str | None,
+    answer: str,
+    choices: Sequence[str | None],
+    mode: str = OFFICIAL,
+) -> bool:
+    """Whether a prediction counts as correct; see ``judge``.
+
+    Example:
+        >>> is_correct("B.", "a woman", ["a man", "a woman", None, None])
+        True
+    """
+    return judge(prediction, answer, choices, mode).correct
+
+
+def aggregate(
+    rows: Iterable[Mapping[str, Any]], mode: str = OFFICIAL, prediction_key: str = "response"
+) -> dict[str, dict[str, Tally]]:
+    """Scores overall, by category, one level deeper each, and by task.
+
+    Args:
+        rows: rows of the data set, each with its prediction under ``prediction_key``.
+        mode: scoring mode.
+        prediction_key: where the prediction is; a missing one counts as unreadable.
+
+    Returns:
+        Grouping (``"overall"``, ``"category"``, ``"category/sub-category"`` ...) -> group
+        (``"Perception/Linguistics"``) -> tally.  A tally's ``accuracy`` counts every row;
+        ``accuracy_of_valid`` drops rows of wrong format, as the upstream script does.
+    """
+    judged = [
+        (row, judge(row.get(prediction_key), row["answer_gt"], choices_of(row), mode))
+        for row in rows
+    ]
+    return tally_groups(judged, GROUPINGS)
