@@ -1,0 +1,227 @@
+"""Whisper's encoder half (arXiv 2212.04356) with every hidden state and valid lengths."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperEncoderModule
+
+from ..errors import CheckpointError, InvalidArgumentError, ShapeError
+from ..outputs import EncoderOutput
+from ..weights import iter_weights, load_weights, read_json, resolve_directory
+from .names import from_hub_name
+from .openai import openai_config, openai_weights, read_openai
+
+_FRAMES_PER_POSITION = 2  # stride of the second convolution
+_MEL_FRAMES_PER_SECOND = 100
+
+
+class WhisperEncoder(nn.Module):
+    """Whisper encoder: log-mel features to frames, frozen unless asked.
+
+    The encoder runs over the whole padded window without a mask, as Whisper was trained; the
+    valid lengths tell which frames hold sound.
+
+    Args:
+        config: sizes; ``max_source_positions`` sets the window, so that short windows work.
+        trainable: let gradients reach the weights (not the fixed positions) and let ``train()``
+            switch dropout on.  A frozen encoder stays in evaluation mode.
+
+    Raises:
+        InvalidArgumentError: ``config`` is no WhisperConfig, or drops layers in training, which
+            would leave hidden states out.
+
+    Example:
+        >>> config = WhisperConfig(d_model=32, encoder_layers=2, encoder_attention_heads=2,
+        ...                        encoder_ffn_dim=64, max_source_positions=50)
+        >>> encoder = WhisperEncoder(config)
+        >>> output = encoder(torch.zeros(1, 80, encoder.window_frames), torch.tensor([60]))
+        >>> output.last_hidden_state.shape, len(output.hidden_states), output.lengths.tolist()
+        (torch.Size([1, 30, 32]), 3, [30])
+    """
+
+    def __init__(self, config: WhisperConfig, *, trainable: bool = False) -> None:
+        super().__init__()
+        if not isinstance(config, WhisperConfig):
+            raise InvalidArgumentError("config", "a WhisperConfig", type(config).__name__)
+        if config.encoder_layerdrop:
+            raise InvalidArgumentError("config.encoder_layerdrop", "0", config.encoder_layerdrop)
+        # A copy, because transformers writes its choice of attention into the config.
+        self.config: WhisperConfig = copy.deepcopy(config)
+        self.model = WhisperEncoderModule(self.config)
+        self.requires_grad_(trainable)
+        self.train(trainable)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_dir: str | Path,
+        *,
+        dtype: torch.dtype | None = torch.float32,
+        device: torch.device | str | None = None,
+        revision: str | None = None,
+        trainable: bool = False,
+    ) -> WhisperEncoder:
+        """Load the encoder half of a Whisper checkpoint in transformers' layout.
+
+        Only safetensors are read (sharded too), strictly, and only the encoder's tensors.
+
+        Args:
+            id_or_dir: local directory or hub id, such as ``"openai/whisper-small"``.
+            dtype: of the weights; None keeps what the file holds.
+            device: where the weights are placed; None: the CPU.
+            revision: branch, tag or commit on the hub.
+            trainable: see the class.
+
+        Raises:
+            CheckpointError: missing, incomplete or damaged; names the tensors concerned.
+            UnsafeCheckpointError: the checkpoint reaches outside its directory.
+        """
+        root = resolve_directory(id_or_dir, revision)
+        fields = read_json(root / "config.json")
+        if fields.get("model_type") != "whisper":
+            raise CheckpointError(
+                f"{root}: config.json: expected model_type 'whisper', got "
+                f"{fields.get('model_type')!r}"
+            )
+        pairs = iter_weights(
+            root, device or "cpu", wanted=lambda name: from_hub_name(name) is not None
+        )
+        renamed = ((str(from_hub_name(name)), tensor) for name, tensor in pairs)
+        config = WhisperConfig.from_dict(fields)
+        return cls._filled(config, renamed, str(root), dtype=dtype, trainable=trainable)
+
+    @classmethod
+    def from_openai(
+        cls,
+        name_or_model: Any,
+        *,
+        dtype: torch.dtype | None = torch.float32,
+        device: torch.device | str | None = None,
+        trainable: bool = False,
+    ) -> WhisperEncoder:
+        """Load the encoder half of an openai-whisper model.
+
+        Args:
+            name_or_model: a name of ``whisper.available_models()`` (downloaded by
+                openai-whisper), a checkpoint file of its layout, or a loaded model, whose
+                weights are copied.
+            dtype: of the weights; None keeps what the model holds.
+            device: where the weights are placed; None: where the model is.
+            trainable: see the class.
+
+        Raises:
+            InvalidArgumentError: unknown name or kind of object.
+            CheckpointError: the file is missing something or damaged.
+            UnsafeCheckpointError: the file would run code when loaded.
+        """
+        dims, state = read_openai(name_or_model)
+        source = name_or_model if isinstance(name_or_model, str | Path) else "name_or_model"
+        config = openai_config(dims, str(source))
+        weights = ((name, tensor.to(device)) for name, tensor in openai_weights(state))
+        return cls._filled(config, weights, str(source), dtype=dtype, trainable=trainable)
+
+    @classmethod
+    def _filled(
+        cls,
+        config: WhisperConfig,
+        weights: Iterable[tuple[str, Tensor]],
+        source: str,
+        *,
+        dtype: torch.dtype | None,
+        trainable: bool,
+    ) -> WhisperEncoder:
+        with torch.device("meta"):
+            encoder = cls(config, trainable=trainable)
+        load_weights(encoder.model, weights, source=source, dtype=dtype)
+        return encoder
+
+    @property
+    def hidden_size(self) -> int:
+        """Width ``E`` of the frames."""
+        return self.config.d_model
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers; there is one hidden state more."""
+        return self.config.encoder_layers
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads of a layer."""
+        return self.config.encoder_attention_heads
+
+    @property
+    def n_mels(self) -> int:
+        """Mel filters that the features must have."""
+        return self.config.num_mel_bins
+
+    @property
+    def window_frames(self) -> int:
+        """Mel frames (100 Hz) of the window that the features must fill."""
+        return _FRAMES_PER_POSITION * self.config.max_source_positions
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of the window in seconds, the ``chunk_length`` of the matching ``LogMel``."""
+        return self.window_frames / _MEL_FRAMES_PER_SECOND
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients reach the weights."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def requires_grad_(self, requires_grad: bool = True) -> WhisperEncoder:
+        """Freeze or unfreeze the weights; the sinusoidal positions always stay fixed."""
+        super().requires_grad_(requires_grad)
+        self.model.embed_positions.requires_grad_(False)
+        return self
+
+    def train(self, mode: bool = True) -> WhisperEncoder:
+        """Set training mode; a frozen encoder stays in evaluation mode."""
+        return super().train(mode and self.trainable)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        """Encode log-mel features.
+
+        Args:
+            features: ``[B, n_mels, window_frames]`` floating point; cast to the weights' dtype.
+            lengths: ``[B]`` integer, mel frames that hold sound, 1 to ``window_frames``.
+
+        Returns:
+            Frames ``last_hidden_state [B, max(S), E]``, all ``1 + num_layers`` hidden states
+            over the whole window, and the valid lengths ``S = (lengths - 1) // 2 + 1``.
+
+        Raises:
+            ShapeError: features or lengths of another shape.
+            InvalidArgumentError: lengths that are no integers or outside the window.
+        """
+        expected = (self.n_mels, self.window_frames)
+        if features.dim() != 3 or tuple(features.shape[1:]) != expected:
+            shape = f"shape [B, {self.n_mels}, {self.window_frames}]"
+            raise ShapeError("features", shape, list(features.shape))
+        if lengths.shape != features.shape[:1]:
+            raise ShapeError("lengths", f"shape [{len(features)}]", list(lengths.shape))
+        if lengths.is_floating_point() or lengths.dtype == torch.bool or lengths.is_complex():
+            raise InvalidArgumentError("lengths", "integers", lengths.dtype)
+        shortest, longest = torch.stack(lengths.aminmax()).tolist()  # the one host sync
+        if shortest < 1 or longest > self.window_frames:
+            got = f"{shortest} to {longest}"
+            raise InvalidArgumentError("lengths", f"1 to {self.window_frames} mel frames", got)
+        output = self.model(features.to(self.model.conv1.weight.dtype), output_hidden_states=True)
+        return EncoderOutput(
+            last_hidden_state=output.last_hidden_state[:, : _positions(longest)],
+            hidden_states=output.hidden_states,
+            lengths=_positions(lengths.to(features.device, torch.int64)),
+        )
+
+
+def _positions(frames: Any) -> Any:
+    """Encoder frames (50 Hz) that ``frames`` mel frames fill."""
+    return (frames - 1) // _FRAMES_PER_POSITION + 1
