@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import load_golden_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import load_golden_json
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.evaluation import mmau
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import load_golden_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import load_golden_json
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.evaluation import mmsu
 
@@ -63,7 +63,8 @@ def test_a_row_without_prediction_counts_in_all_rows_only() -> None:
         ("A", "A"), ("a", None), (" B", "B"), ("\u3000C", "C"), ("Because it is loud", "B"),
         ("Dogs bark", "D"), ("(C)", "C"), ("'D'", "D"), ("The answer is B.", "B"), ("E", None),
         ("xA", None), ("xAy", "A"), ("x\nA\ny", "A"), ("x\nB", None), ("x A\n", None),
-        ("\n A", "A"), ("x\r\nA.", "A"), ("A\u0301", "A"), ("Ａ", None), ("DC", "D"), (".A", None),
+        ("\n A", "A"), ("x\r\nA.", "A"), ("A\u0301", "A"), ("\uff21", None), ("DC", "D"),
+        (".A", None),
         ("\ufeffA", None), ("\ufeffA.", "A"), ("\x1cB", "B"), ("1A\n.", "A"), ("A ", "A"),
         ("t.\nC", None), ("the answer is C ", None), ("C", "C"), ("x\u2028A", None),
     ],
@@ -83,7 +84,7 @@ def oracle(prediction: str | None, answer: str, choices: list[str | None]) -> bo
     if text == "" or text == "None":
         return False
     for position in (0, len(text) - 2):
-        if 0 <= position and text[position] in "ABCD":
+        if position >= 0 and text[position] in "ABCD":
             return table.get(text[position]) is not None and table[text[position]] == answer
     return False
 

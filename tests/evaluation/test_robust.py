@@ -17,11 +17,11 @@ CHOICES = ["violin", "a piano", "two drums", "drums"]
         ("A", 0), ("b", 1), ("(C)", 2), ("[d]", 3), ("D.", 3), ("**B**", 1), ("'C'", 2), ("B)", 1),
         ("B. a piano", 1), ("b) A piano", 1), ("B: because the tone decays", 1), ("**C**: x", 2),
         ("C - two drums", 2), ("B\nIt decays.", 1), ("B a piano", 1), ("(B)a piano", 1),
-        ("Violin.", 0), ("  VIOLIN\n", 0), ("A piano", 1), ("Ｖｉｏｌｉｎ", 0),
+        ("Violin.", 0), ("  VIOLIN\n", 0), ("A piano", 1), ("\uff36iolin", 0),
         ("The answer is C.", 2), ("the correct answer: (d)", 3), ("Answer: B", 1),
         ("I would choose option B because it decays", 1), ("Option B is correct.", 1),
         ("I hear a violin playing", 0), ("There are two drums", 2), ("It must be drums", 3),
-        ("violin, not a piano", 0), ("It is not A. It is B.", 1), ("It is not a piano but drums", 3),
+        ("violin, not a piano", 0), ("It is not A. It is B.", 1), ("not a piano but drums", 3),
         ("I think it is B", 1), ("I think (C) fits", 2), ("It isn't A, it is D", 3),
     ],
 )  # fmt: skip

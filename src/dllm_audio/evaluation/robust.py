@@ -20,17 +20,18 @@ import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-_OPENING = r"[\s\"'“”‘’(\[{*_<]*"
-_CLOSING = r"[\s\"'“”‘’)\]}*_>]*"
-# A letter alone, or set off by punctuation from what follows: "B", "(b)", "**B**: text", "b. text".
+_OPENING = r"[\s\"'\u201c\u201d\u2018\u2019(\[{*_<]*"
+_CLOSING = r"[\s\"'\u201c\u201d\u2018\u2019)\]}*_>]*"
+# A letter alone, or set off by punctuation from what follows: "B", "(b)", "**B**: text".
 _LEADING_LABEL = re.compile(
     rf"^{_OPENING}([A-Za-z])"
     rf"(?:[.:,;]?{_CLOSING}[.:,;]?\s*$"
-    r"|(?:[)\]}*_>]+|[\"'”’]+(?=[\s.:,;])|[ \t]*[.:,;\n]|\s+[-–—]\s)(?!\w\.)(.*)$)",
+    r"|(?:[)\]}*_>]+|[\"'\u201d\u2019]+(?=[\s.:,;])|[ \t]*[.:,;\n]|\s+[-\u2013\u2014]\s)"
+    r"(?!\w\.)(.*)$)",
     re.DOTALL,
 )
 _LABEL_AFTER_CUE = r"(?:\s+is|\s+would\s+be|\s+should\s+be)?\s*[:=]?\s*"
-_LABEL = rf"{_OPENING}([A-Za-z])(?=\s*(?:$|[.,:;!?)\]}}*\"'”’]|because\b|since\b))"
+_LABEL = rf"{_OPENING}([A-Za-z])(?=\s*(?:$|[.,:;!?)\]}}*\"'\u201d\u2019]|because\b|since\b))"
 _ANSWER_CUE = re.compile(rf"\banswer{_LABEL_AFTER_CUE}(?:option|choice)?{_LABEL}", re.IGNORECASE)
 _CHOICE_CUE = re.compile(
     rf"\b(?:options?|choices?|choose|select|pick){_LABEL_AFTER_CUE}{_LABEL}", re.IGNORECASE
@@ -38,9 +39,10 @@ _CHOICE_CUE = re.compile(
 _BRACKETED = re.compile(r"[(\[]\s*([A-Za-z])\s*[)\]]")
 # "A" and "I" are also English words: they count only where a word cannot follow.
 _STANDALONE = re.compile(
-    r"(?<![\w'’])(?:([B-HJ-Z])(?![\w'’])|([AI])(?=\s*(?:$|[.,:;!?)\]]|or\b|and\b)))"
+    r"(?<![\w'\u2019])"
+    r"(?:([B-HJ-Z])(?![\w'\u2019])|([AI])(?=\s*(?:$|[.,:;!?)\]]|or\b|and\b)))"
 )
-_NEGATION = re.compile(r"\b(?:not|neither|nor)\b|n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|neither|nor)\b|n['\u2019]t\b", re.IGNORECASE)
 _NEGATED = re.compile(rf"(?:{_NEGATION.pattern})(?:(?!\bbut\b)[^.,;!?\n])*", re.IGNORECASE)
 _TOKEN = re.compile(r"[\w#+]+")
 
@@ -48,7 +50,7 @@ _TOKEN = re.compile(r"[\w#+]+")
 def normalize(text: str) -> str:
     """Case, width, spacing and surrounding punctuation removed; inner signs (F#) kept."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return folded.strip(" .,;:!?\"'“”‘’()[]{}*_<>")
+    return folded.strip(" .,;:!?\"'\u201c\u201d\u2018\u2019()[]{}*_<>")
 
 
 def read_choice(prediction: str, choices: Sequence[str | None]) -> int | None:
