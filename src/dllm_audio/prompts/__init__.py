@@ -3,6 +3,32 @@
 from .condition import condition
 from .predictor import ConditionedPredictor
 from .splice import SplicedPrompt, splice
-from .template import ChatTemplate
+from .template import (
+    AUDIO_INTRODUCTION,
+    AUDIO_PLACEHOLDER,
+    SYSTEM_PROMPT,
+    TRAINING_SYSTEM_PROMPT,
+    ChatTemplate,
+    PromptBatch,
+    TrainingExample,
+    left_pad,
+    split_target,
+)
+from .tokenizer import load_tokenizer
 
-__all__ = ["ChatTemplate", "ConditionedPredictor", "SplicedPrompt", "condition", "splice"]
+__all__ = [
+    "AUDIO_INTRODUCTION",
+    "AUDIO_PLACEHOLDER",
+    "SYSTEM_PROMPT",
+    "TRAINING_SYSTEM_PROMPT",
+    "ChatTemplate",
+    "ConditionedPredictor",
+    "PromptBatch",
+    "SplicedPrompt",
+    "TrainingExample",
+    "condition",
+    "left_pad",
+    "load_tokenizer",
+    "splice",
+    "split_target",
+]
