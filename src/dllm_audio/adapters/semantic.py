@@ -64,7 +64,7 @@ class SemanticAdapter(nn.Module):
         batch, length, _ = frames.shape
         kept = length // self.stride * self.stride
         if kept == 0:
-            return frames.new_zeros(batch, 0, self.lm_dim)
+            return self.conv.weight.new_zeros(batch, 0, self.lm_dim)
         x = frames[:, :kept].to(self.conv.weight.dtype).transpose(1, 2)
         padding = self._padding(batch, kept, lengths, frames.device)
         # Alone, a row ends in the zero padding of either convolution: give it the same here.
