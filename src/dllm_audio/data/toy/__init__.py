@@ -1,0 +1,49 @@
+"""A small world of sounds with questions, made on the fly; nothing to download.
+
+``ToyDataset(split, size, seed)`` is a sequence of ``ToyRecord``: a clip (float32, 16 kHz, at most
+4 s) with ``question``, ``prompt`` (what a model is given), ``answer`` (in words), ``target`` (what
+a model should reply), ``choices`` (or None), ``family`` (one of ``FAMILIES``), ``kind``
+(``semantic``: what is said; ``acoustic``: how it sounds; ``mixed``), ``split`` (``train`` or
+``heldout``) and ``scene`` (all facts).  Row ``i`` depends on ``seed``, ``split`` and ``i`` only.
+
+The pieces: ``WordBank`` (spoken words of synthetic voices), ``SceneMaker`` (draws clips with known
+facts), ``ask`` (words a question about a clip), ``HumanDigits`` (recordings of people, from a
+folder of your own).
+"""
+
+from .bank import ASSETS, COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
+from .dataset import ToyDataset
+from .human import HumanDigit, HumanDigits
+from .questions import (
+    ACOUSTIC_FAMILIES,
+    FAMILIES,
+    SEMANTIC_FAMILIES,
+    ToyRecord,
+    ask,
+    askable,
+    kind_of,
+)
+from .scenes import MAX_SECONDS, Scene, SceneMaker, Span
+
+__all__ = [
+    "ACOUSTIC_FAMILIES",
+    "ASSETS",
+    "COMMANDS",
+    "DIGITS",
+    "FAMILIES",
+    "MAX_SECONDS",
+    "SEMANTIC_FAMILIES",
+    "SPLITS",
+    "HumanDigit",
+    "HumanDigits",
+    "Scene",
+    "SceneMaker",
+    "Span",
+    "ToyDataset",
+    "ToyRecord",
+    "WordBank",
+    "ask",
+    "askable",
+    "embedded_bank",
+    "kind_of",
+]

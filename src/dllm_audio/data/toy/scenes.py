@@ -1,0 +1,244 @@
+"""Clips whose content is known: what is said, by whom, how, and what else sounds.
+
+A ``Scene`` is one clip with its facts.  ``SceneMaker`` draws scenes from a random stream; the same
+stream gives the same scene.  Facts that a clip does not have, or that cannot be told for sure, are
+None, and no question asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+
+from . import augment, signals
+from .bank import COMMANDS, DIGITS, SEXES, WordBank
+from .human import HumanDigits
+from .signals import SAMPLING_RATE
+
+MAX_SECONDS = 4.0
+MAX_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one word lies in a clip, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip and its facts.
+
+    Attributes:
+        waveform: float32 ``[T]``, 16 kHz, at most 4 s.
+        subject: ``digits``, ``command``, ``sound`` or ``music``.
+        words: what is said; digits one by one, a command as one entry.
+        spans: where each of them is said.
+        sex: ``man`` or ``woman``.
+        rate: ``slowly`` or ``quickly``: how fast single words are articulated.  Pauses are drawn
+            so that neither the length of the clip nor the onsets tell.
+        noise: ``clean`` or ``noisy``.
+        event: the sound, alone or behind speech.
+        count: how often it sounds.
+        contour: ``rising`` or ``falling``.
+        mode: ``major`` or ``minor``.
+        tempo: ``slow`` or ``fast``.
+        voice: name of the speaker.
+    """
+
+    waveform: np.ndarray = field(repr=False)
+    subject: str
+    words: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    sex: str | None = None
+    rate: str | None = None
+    noise: str | None = None
+    event: str | None = None
+    count: int | None = None
+    contour: str | None = None
+    mode: str | None = None
+    tempo: str | None = None
+    voice: str | None = None
+
+
+class SceneMaker:
+    """Draws scenes of one split.
+
+    Args:
+        bank: spoken words of synthetic voices.
+        split: ``train`` or ``heldout``: whose voices speak.
+        human: recordings to mix in, if any.
+        human_share: how many of the spoken digit clips a person speaks.
+
+    Example:
+        >>> maker = SceneMaker(embedded_bank(), "heldout")  # doctest: +SKIP
+        >>> maker.draw(np.random.default_rng(0), "digits").words  # doctest: +SKIP
+        ('four', 'one')
+    """
+
+    def __init__(
+        self,
+        bank: WordBank,
+        split: str,
+        human: HumanDigits | None = None,
+        human_share: float = 0.5,
+    ) -> None:
+        self.bank, self.human = bank, human
+        self.human_share = human_share if human is not None else 0.0
+        self._voices = {sex: bank.voices(split, sex) for sex in SEXES}
+        self._subjects: dict[str, Callable[[Generator], Scene]] = {
+            "digits": self._digits,
+            "command": self._command,
+            "sound": self._sound,
+            "music": self._music,
+        }
+
+    def draw(self, rng: Generator, subject: str) -> Scene:
+        """One scene about ``digits``, a ``command``, a ``sound`` or ``music``."""
+        return self._subjects[subject](rng)
+
+    def _digits(self, rng: Generator) -> Scene:
+        if rng.random() < self.human_share:
+            return self._human_digits(rng)
+        count = 1 if rng.random() < 0.25 else int(rng.integers(2, MAX_DIGITS + 1))
+        return self._spoken(rng, tuple(DIGITS[int(i)] for i in rng.integers(0, 10, count)))
+
+    def _command(self, rng: Generator) -> Scene:
+        return self._spoken(rng, (COMMANDS[int(rng.integers(len(COMMANDS)))],))
+
+    def _spoken(self, rng: Generator, words: tuple[str, ...]) -> Scene:
+        sex = SEXES[int(rng.integers(2))]
+        voice = _choice(rng, self._voices[sex])
+        slow = bool(rng.random() < 0.5)
+        # Strong perturbations teach words better, but they leave sex and rate in doubt.
+        strong = bool(rng.random() < 0.35)
+        speed = rng.uniform(0.8, 1.22) if strong else rng.uniform(0.94, 1.06)
+        takes = [self.bank.word(voice, word, slow=slow).waveform for word in words]
+        slots = [len(self.bank.word(voice, word, slow=True).waveform) for word in words]
+        takes = [augment.change_speed(take, speed) for take in takes]
+        room = None if strong else [int(slot / speed) for slot in slots]
+        clip, spans = _lay_out(rng, words, takes, room)
+        facts = {
+            "sex": None if strong else ("man" if sex == "male" else "woman"),
+            "rate": None if strong else ("slowly" if slow else "quickly"),
+        }
+        clip = augment.channel(rng, clip, strong)
+        return self._with_background(rng, clip, words, spans, {**facts, "voice": voice})
+
+    def _human_digits(self, rng: Generator) -> Scene:
+        if self.human is None:
+            raise RuntimeError("a person's digit was drawn without recordings")
+        speaker = _choice(rng, self.human.speakers)
+        count = 1 if rng.random() < 0.6 else int(rng.integers(2, MAX_DIGITS + 1))
+        words, takes = [], []
+        for index in rng.integers(0, 10, count):
+            take = self.human.draw(rng, speaker, DIGITS[int(index)])
+            if take is not None:
+                words.append(DIGITS[int(index)])
+                takes.append(augment.change_speed(take, rng.uniform(0.78, 1.25)))
+        if not words:
+            return self._spoken(rng, (DIGITS[0],))
+        clip, spans = _lay_out(rng, tuple(words), takes, None)
+        clip = augment.channel(rng, clip, strong=True)
+        if rng.random() < 0.5:
+            clip = augment.add_noise(rng, clip, rng.uniform(5, 30))
+        texts = tuple(span.text for span in spans)
+        clip = augment.set_level(rng, clip)
+        return Scene(clip, "digits", texts, spans, voice=speaker)
+
+    def _with_background(
+        self,
+        rng: Generator,
+        clip: np.ndarray,
+        words: tuple[str, ...],
+        spans: tuple[Span, ...],
+        facts: dict[str, str | None],
+    ) -> Scene:
+        noise = event = None
+        draw = rng.random()
+        if draw < 0.35:
+            noise = "clean"
+        elif draw < 0.65:
+            noise, clip = "noisy", augment.add_noise(rng, clip, rng.uniform(3, 10))
+        elif draw < 0.8:
+            clip = augment.add_noise(rng, clip, rng.uniform(18, 30))
+        else:
+            event = _choice(rng, signals.EVENTS)
+            clip = augment.mix(clip, _event(rng, event, len(clip)), rng.uniform(2, 9))
+        subject = "command" if words[0] in COMMANDS else "digits"
+        clip = augment.set_level(rng, clip)
+        texts = tuple(span.text for span in spans)
+        return Scene(clip, subject, texts, spans, noise=noise, event=event, **facts)
+
+    def _sound(self, rng: Generator) -> Scene:
+        counted = rng.random() < 0.55
+        event = _choice(rng, tuple(signals.STROKES) if counted else tuple(signals.TEXTURES))
+        count = int(rng.integers(1, 6)) if counted else None
+        length = int(rng.uniform(2.6, 3.6) * SAMPLING_RATE)
+        clip = _event(rng, event, length, count)
+        if rng.random() < 0.4:
+            clip = augment.add_noise(rng, clip, rng.uniform(15, 35))
+        return Scene(augment.set_level(rng, clip), "sound", event=event, count=count)
+
+    def _music(self, rng: Generator) -> Scene:
+        contour = _choice(rng, ("rising", "falling"))
+        mode = _choice(rng, ("major", "minor"))
+        tempo = _choice(rng, ("slow", "fast"))
+        clip = signals.melody(rng, contour, mode, tempo)
+        clip = np.concatenate([_silence(rng, 0.05, 0.5), clip, _silence(rng, 0.05, 0.8)])
+        if rng.random() < 0.4:
+            clip = augment.add_noise(rng, clip, rng.uniform(20, 35))
+        clip = augment.set_level(rng, clip)
+        return Scene(clip, "music", contour=contour, mode=mode, tempo=tempo)
+
+
+def _event(rng: Generator, event: str, samples: int, count: int | None = None) -> np.ndarray:
+    duration = samples / SAMPLING_RATE
+    if event in signals.TEXTURES:
+        return signals.TEXTURES[event](rng, duration)
+    count = count or max(1, min(5, round(duration * rng.uniform(1.0, 1.6))))
+    return signals.repeat(rng, event, count, duration)
+
+
+def _lay_out(
+    rng: Generator,
+    words: tuple[str, ...],
+    takes: list[np.ndarray],
+    room: list[int] | None,
+) -> tuple[np.ndarray, tuple[Span, ...]]:
+    """Put words one after another, each at a random place of its ``room`` (None: close together).
+
+    Words that would lie beyond the window are left out.
+    """
+    limit = int(MAX_SECONDS * SAMPLING_RATE)
+    clip = np.zeros(limit, np.float32)
+    position = int(rng.uniform(0, 0.35 if len(words) < 4 else 0.12) * SAMPLING_RATE)
+    spans: list[Span] = []
+    end = position
+    for index, (word, take) in enumerate(zip(words, takes, strict=True)):
+        slot = max(room[index] if room else 0, len(take))
+        if position + slot > limit and spans:
+            break
+        take = take[: limit - position]
+        start = position + int(rng.uniform(0, max(slot - len(take), 0)))
+        clip[start : start + len(take)] += take * rng.uniform(0.75, 1.0)
+        spans.append(Span(word, start / SAMPLING_RATE, (start + len(take)) / SAMPLING_RATE))
+        end = max(position + slot, start + len(take))
+        pause = rng.uniform(0.02, 0.16) if room else rng.uniform(-0.04, 0.2)
+        position = max(end + int(pause * SAMPLING_RATE), 0)
+    tail = int(rng.uniform(0, 0.35) * SAMPLING_RATE)
+    return clip[: max(end + tail, SAMPLING_RATE // 10)], tuple(spans)
+
+
+def _silence(rng: Generator, low: float, high: float) -> np.ndarray:
+    return np.zeros(int(rng.uniform(low, high) * SAMPLING_RATE), np.float32)
+
+
+def _choice(rng: Generator, options: tuple[str, ...] | list[str]) -> str:
+    return options[int(rng.integers(len(options)))]
