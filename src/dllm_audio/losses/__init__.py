@@ -1,6 +1,29 @@
 """Objectives: masked-diffusion cross-entropy, ELBO estimates, preference losses."""
 
 from .cross_entropy import masked_cross_entropy
+from .elbo import ElboSampling, draw_masks, estimate_elbo
 from .masked import MaskedDiffusionLoss
+from .preference import (
+    DPOLoss,
+    IPOLoss,
+    PairLengths,
+    PreferenceObjective,
+    SimPOLoss,
+    VRPOLoss,
+    WithSFT,
+)
 
-__all__ = ["MaskedDiffusionLoss", "masked_cross_entropy"]
+__all__ = [
+    "DPOLoss",
+    "ElboSampling",
+    "IPOLoss",
+    "MaskedDiffusionLoss",
+    "PairLengths",
+    "PreferenceObjective",
+    "SimPOLoss",
+    "VRPOLoss",
+    "WithSFT",
+    "draw_masks",
+    "estimate_elbo",
+    "masked_cross_entropy",
+]
