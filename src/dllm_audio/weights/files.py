@@ -57,6 +57,7 @@ def check_inside(root: Path, path: Path) -> None:
 
 
 def index_file(root: Path) -> Path | None:
+    """The index of a folder's shards, or None."""
     indices = sorted(root.glob("*.safetensors.index.json"))
     if len(indices) > 1:
         names = ", ".join(index.name for index in indices)
@@ -65,6 +66,7 @@ def index_file(root: Path) -> Path | None:
 
 
 def weight_map_of(index: Path) -> dict[str, str]:
+    """Tensor name to shard name, as an index says."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: expected a non-empty object 'weight_map'")
