@@ -207,7 +207,7 @@ def test_errors_name_the_argument() -> None:
         draw_masks(torch.tensor([[True, False], [False, False]]), 2)
     with pytest.raises(InvalidArgumentError, match="num_samples"):
         draw_masks(ones, 0)
-    with pytest.raises(InvalidArgumentError, match="masks_per_timestep: .*divisor .* 4"):
+    with pytest.raises(InvalidArgumentError, match=r"masks_per_timestep: .*divisor .* 4"):
         draw_masks(ones, 4, masks_per_timestep=3)
     with pytest.raises(ShapeError, match=r"response_mask: .*\[B, R\]"):
         draw_masks(ones[0], 1)

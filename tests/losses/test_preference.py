@@ -77,7 +77,8 @@ def test_the_supervised_term_is_the_chosen_loss_per_token() -> None:
 @settings(max_examples=25, deadline=None)
 @given(values=st.lists(st.tuples(floats, floats, floats, floats), min_size=2, max_size=2))
 def test_gradients_match_finite_differences(objective, values) -> None:
-    inputs = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in zip(*values)]
+    columns = zip(*values, strict=True)
+    inputs = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in columns]
 
     def loss(*estimates: torch.Tensor) -> torch.Tensor:
         return objective(*estimates, lengths=LENGTHS).loss
