@@ -40,6 +40,13 @@ class ShapeError(InvalidArgumentError):
     """A tensor has the wrong rank or sizes."""
 
 
+class NonFiniteLogitsError(DllmAudioError, ArithmeticError):
+    """The predictor returned NaN; decoding on would produce garbage."""
+
+    def __init__(self, row: int, nfe: int) -> None:
+        super().__init__(f"predictor: expected finite logits, got NaN in row {row}, pass {nfe}")
+
+
 class AudioError(DllmAudioError, ValueError):
     """Base class of everything that can be wrong with a piece of audio."""
 

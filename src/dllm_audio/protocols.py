@@ -55,7 +55,11 @@ class KVCache(Protocol):
         ...
 
     def select(self, rows: Tensor) -> KVCache:
-        """A cache of the chosen batch rows."""
+        """A copy that holds the chosen batch rows."""
+        ...
+
+    def first_rows(self, batch_size: int) -> KVCache:
+        """A view of the first rows, for a refresh with fewer rows."""
         ...
 
 
@@ -155,4 +159,8 @@ class CacheablePredictor(MaskPredictor, Protocol):
 
     def select(self, rows: Tensor) -> CacheablePredictor:
         """The predictor of the chosen batch rows (``[B']`` int64)."""
+        ...
+
+    def cache_rows(self, rows: Tensor) -> Tensor:
+        """Rows of this predictor's cache that belong to its batch rows ``rows``."""
         ...

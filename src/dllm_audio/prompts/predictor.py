@@ -114,6 +114,10 @@ class ConditionedPredictor:
             {k: lambda build=build: build().select(rows) for k, build in self.variants.items()},
         )
 
+    def cache_rows(self, rows: Tensor) -> Tensor:
+        """Rows of the cache that belong to batch rows: the same."""
+        return rows
+
     def paired(self, unconditional: str) -> ConditionedPredictor:
         """``2 B`` rows for guidance: all conditional rows, then all unconditional ones.
 

@@ -1,0 +1,40 @@
+"""What a decoding step recomputes, and what it takes from the key/value cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class CachePolicy:
+    """Which keys and values are reused between steps (Fast-dLLM, arXiv 2505.22618, section 3.2).
+
+    All reuse is an approximation in a bidirectional model; refreshing at every step is exact.
+
+    Args:
+        kind: None recomputes everything; ``"prefix"`` keeps everything before the active block;
+            ``"dual"`` keeps everything outside of it.
+        refresh_interval: full passes every so many steps of a block; None only at its beginning.
+    """
+
+    kind: str | None = None
+    refresh_interval: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in (None, "prefix", "dual"):
+            raise InvalidArgumentError("cache", "None, 'prefix' or 'dual'", self.kind)
+        interval = self.refresh_interval
+        if interval is not None and (not isinstance(interval, int) or interval < 1):
+            raise InvalidArgumentError("refresh_interval", "None or an integer >= 1", interval)
+
+    def refreshes(self, step: int) -> bool:
+        """Whether this step of a block runs over the whole sequence."""
+        if self.kind is None or step == 0:
+            return True
+        return self.refresh_interval is not None and step % self.refresh_interval == 0
+
+    def window(self, start: int, end: int, length: int) -> tuple[int, int]:
+        """Response positions ``[from, to)`` that a step on block ``[start, end)`` recomputes."""
+        return (start, end) if self.kind == "dual" else (start, length)

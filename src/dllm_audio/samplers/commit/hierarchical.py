@@ -1,0 +1,45 @@
+"""Hierarchical decoding: the best of every masked run, and all that is nearly sure (dInfer)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import InvalidArgumentError
+from .base import CommitRule, CommitState
+
+
+@dataclass(frozen=True)
+class Hierarchical(CommitRule):
+    """Split every contiguous run of masks at its most confident position (arXiv 2510.08666).
+
+    Args:
+        high: every position at or above it is committed.
+        low: the best position of each run is committed at or above it.
+    """
+
+    high: float = 0.92
+    low: float = 0.62
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise InvalidArgumentError("low", f"at most high ({self.high})", self.low)
+
+    def commit(self, state: CommitState) -> Tensor:
+        """The nearly sure positions, and the best of each run."""
+        masked = state.candidates
+        begins = masked.clone()
+        begins[:, 1:] &= ~masked[:, :-1]
+        run = begins.long().cumsum(-1).masked_fill(~masked, 0)
+        best = torch.full_like(state.confidence, float("-inf"))
+        best = best.scatter_reduce(-1, run[:, :], state.confidence, reduce="amax")
+        columns = torch.arange(masked.shape[-1], device=masked.device)
+        is_best = masked & (state.confidence == best.gather(-1, run))
+        # Of equally confident positions in a run the leftmost counts.
+        first = torch.full_like(run, masked.shape[-1]).scatter_reduce(
+            -1, run, columns.expand_as(run).masked_fill(~is_best, masked.shape[-1]), reduce="amin"
+        )
+        is_best &= columns == first.gather(-1, run)
+        return (state.confidence >= self.high) | (is_best & (state.confidence >= self.low))

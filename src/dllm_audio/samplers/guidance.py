@@ -1,0 +1,96 @@
+"""Classifier-free guidance, both branches in one batched forward pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError
+from ..protocols import KVCache
+
+
+@dataclass(frozen=True)
+class ClassifierFreeGuidance:
+    """``logits = u + (scale + 1) (c - u)``: away from what is predicted without a condition.
+
+    Args:
+        scale: strength, >= 0; 0 is no guidance.
+        unconditional: what the unconditional branch lacks: ``"text"`` sees the prompt's text as
+            masks and keeps the audio (as DIFFA does); ``"audio"`` sees the prompt without audio.
+
+    Example:
+        >>> ClassifierFreeGuidance(1.5, unconditional="audio")
+        ClassifierFreeGuidance(scale=1.5, unconditional='audio')
+    """
+
+    scale: float
+    unconditional: str = "text"
+
+    def __post_init__(self) -> None:
+        if not (self.scale >= 0 and math.isfinite(self.scale)):
+            raise InvalidArgumentError("scale", "a finite number >= 0", self.scale)
+        if self.unconditional not in ("text", "audio"):
+            raise InvalidArgumentError("unconditional", "'text' or 'audio'", self.unconditional)
+
+    def wrap(self, predictor: Any) -> Any:
+        """A predictor of the guided logits; ``predictor`` itself when the scale is 0."""
+        if self.scale == 0:
+            return predictor
+        if not hasattr(predictor, "paired"):
+            expected = "a predictor made by condition(), because guidance is on"
+            raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
+        return GuidedPredictor(predictor.paired(self.unconditional), self.scale)
+
+
+class GuidedPredictor:
+    """Predictor of B rows over one of 2 B rows: conditional ones first, unconditional after.
+
+    Args:
+        pair: the predictor of 2 B rows.
+        scale: strength of the guidance.
+    """
+
+    def __init__(self, pair: Any, scale: float) -> None:
+        self.pair = pair
+        self.scale = scale
+        self.batch_size = pair.batch_size // 2
+        self.mask_token_id = pair.mask_token_id
+        self.eos_token_id = pair.eos_token_id
+        self.device = pair.device
+
+    @property
+    def response_mask(self) -> Tensor | None:
+        """``[B, R]`` bool, or None."""
+        mask = self.pair.response_mask
+        return None if mask is None else mask[: self.batch_size]
+
+    def __call__(
+        self,
+        x_t: Tensor,
+        positions: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> Tensor:
+        """Guided logits in float32; see :class:`dllm_audio.protocols.CacheablePredictor`."""
+        if positions is not None and positions.dim() == 2:
+            positions = torch.cat((positions, positions))
+        logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window).float()
+        conditional, unconditional = logits.chunk(2)
+        return unconditional + (self.scale + 1) * (conditional - unconditional)
+
+    def new_cache(self, response_length: int) -> KVCache:
+        """A cache of 2 B rows."""
+        return self.pair.new_cache(response_length)
+
+    def select(self, rows: Tensor) -> GuidedPredictor:
+        """The guided predictor of the chosen rows."""
+        return GuidedPredictor(self.pair.select(self.cache_rows(rows)), self.scale)
+
+    def cache_rows(self, rows: Tensor) -> Tensor:
+        """Both branches of the chosen rows."""
+        return torch.cat((rows, rows + self.batch_size))

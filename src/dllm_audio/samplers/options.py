@@ -1,0 +1,49 @@
+"""Settings of a sampler that do not depend on where and how fast it commits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..errors import InvalidArgumentError
+from .confidence import CONFIDENCES
+from .guidance import ClassifierFreeGuidance
+
+EOS_POLICIES = ("allow", "forbid", "delay")
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How tokens are chosen and how confidence is measured.
+
+    Args:
+        temperature: 0 is greedy; T > 0 samples from ``softmax(logits / T)``.
+        guidance: classifier-free guidance, or None.
+        confidence: ``"max_probability"`` of the chosen token, ``"margin"`` over the second
+            token, ``"entropy"`` (negative), or ``"random"`` order.
+        eos: ``"allow"``; ``"forbid"`` takes end tokens out of the distribution; ``"delay"``
+            commits predicted end tokens after everything else.
+        end_token_ids: what counts as an end token for ``eos``; None: the predictor's EOS.
+        eos_stop: end a row as soon as every position before its first EOS is committed, and fill
+            the rest with EOS.
+        trace: record when and how surely each position was committed.
+    """
+
+    temperature: float = 0.0
+    guidance: ClassifierFreeGuidance | None = None
+    confidence: str = "max_probability"
+    eos: str = "allow"
+    end_token_ids: tuple[int, ...] | None = None
+    eos_stop: bool = False
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
+            raise InvalidArgumentError("temperature", "a finite number >= 0", self.temperature)
+        if self.confidence not in CONFIDENCES:
+            raise InvalidArgumentError("confidence", f"one of {CONFIDENCES}", self.confidence)
+        if self.eos not in EOS_POLICIES:
+            raise InvalidArgumentError("eos", f"one of {EOS_POLICIES}", self.eos)
+        if self.guidance is not None and not isinstance(self.guidance, ClassifierFreeGuidance):
+            expected = "a ClassifierFreeGuidance or None"
+            raise InvalidArgumentError("guidance", expected, type(self.guidance).__name__)

@@ -1,0 +1,88 @@
+"""From logits to a token and a confidence at every position.
+
+Shape letters: B rows, M positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .confidence import entropy, margin
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model would commit at each position.
+
+    Attributes:
+        tokens: ``[B, M]`` int64; never the mask id.
+        confidence: ``[B, M]`` float32 (float64 for float64 logits).
+        entropy: ``[B, M]`` in nats, or None where nobody asked.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    entropy: Tensor | None
+
+
+def predict(
+    logits: Tensor,
+    *,
+    mask_id: Tensor,
+    forbidden: Tensor | None = None,
+    confidence: str = "max_probability",
+    with_entropy: bool = False,
+    gumbel: Tensor | None = None,
+) -> Prediction:
+    """Choose tokens and measure confidence, in float32 log-sum-exp.
+
+    The mask id stays in the normalization, as in the reference implementation, but is never
+    chosen.
+
+    Args:
+        logits: ``[B, M, V]``.
+        mask_id: ``[1]`` int64, never chosen.
+        forbidden: ``[n]`` further ids, taken out of the distribution altogether.
+        confidence: ``"max_probability"`` (of the chosen token), ``"margin"``, ``"entropy"``
+            (negative entropy); ``"random"`` is left to the caller and treated like the first.
+        with_entropy: also return the entropy.
+        gumbel: ``[B, M, V]`` float64 noise, already scaled by the temperature; None is greedy.
+    """
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    if forbidden is not None:
+        logits = logits.index_fill(-1, forbidden, float("-inf"))
+    log_normalizer = logits.logsumexp(-1)
+    choosable = logits.index_fill(-1, mask_id, float("-inf"))
+    if gumbel is None:
+        chosen, tokens = choosable.max(-1)
+    else:
+        tokens = (choosable.double() + gumbel).argmax(-1)
+        chosen = logits.gather(-1, tokens[..., None])[..., 0]
+    spread = None
+    if with_entropy or confidence == "entropy":
+        spread = entropy(logits - log_normalizer[..., None])
+    if confidence == "margin":
+        sureness = margin(logits, log_normalizer)
+    elif confidence == "entropy" and spread is not None:
+        sureness = -spread
+    else:
+        sureness = (chosen - log_normalizer).exp()
+    return Prediction(tokens, sureness, spread)
+
+
+def gumbel_noise(uniform: Tensor, temperature: float) -> Tensor:
+    """Noise that turns an arg-max into a sample of ``softmax(logits / temperature)``.
+
+    ``arg max exp(l) / (-log u)^T`` is ``arg max l - T log(-log u)``; in float64, because float32
+    noise makes likely tokens likelier (arXiv 2409.02908).
+
+    Args:
+        uniform: float64 in [0, 1).
+        temperature: T > 0.
+    """
+    tiny = torch.finfo(uniform.dtype).tiny
+    return -temperature * (-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()

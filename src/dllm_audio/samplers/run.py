@@ -1,0 +1,184 @@
+"""The decoding loop: one run of a sampler over one batch.
+
+Shape letters: N rows still decoding, R response positions, C positions of the active block,
+M positions whose logits are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError, NonFiniteLogitsError
+from ..outputs import SamplerOutput
+from ..protocols import CacheablePredictor, KVCache
+from .cache_policy import CachePolicy
+from .canvas import ActiveRows, Canvas
+from .choice import Choice
+from .commit import CommitRule, CommitState
+from .recorder import TraceRecorder
+
+_NOT_A_NUMBER = -2
+# With a cache, rows that wait leave the batch when they are more than a quarter of it: leaving
+# copies the cache of those that stay, waiting costs their share of every pass.
+_WAITING_SHARE = 0.25
+
+
+class DecodingRun:
+    """State of one decoding; :meth:`steps` advances it by one forward pass at a time.
+
+    Args:
+        predictor: what predicts; guidance already applied.
+        canvas: the tokens.
+        choice: picks tokens and measures confidence.
+        commit: decides what becomes final.
+        cache: decides what is recomputed.
+        trace: whether commits are recorded.
+    """
+
+    def __init__(
+        self,
+        predictor: Any,
+        canvas: Canvas,
+        choice: Choice,
+        commit: CommitRule,
+        cache: CachePolicy,
+        trace: bool = False,
+    ) -> None:
+        self.cacheable = isinstance(predictor, CacheablePredictor)
+        if cache.kind is not None and not self.cacheable:
+            expected = "one that can cache (made by condition()), because cache is set"
+            raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
+        self.predictor = predictor
+        self.canvas = canvas
+        self.choice = choice
+        self.commit = commit
+        self.cache_policy = cache
+        self.recorder = TraceRecorder(canvas.tokens) if trace else None
+        self.nfe = 0
+        self.row_nfe = [0] * canvas.tokens.shape[0]
+        self._cache: KVCache | None = None
+
+    def steps(self, bounds: list[tuple[int, int]]) -> Iterator[int]:
+        """Decode the blocks ``[start, end)`` in order; yields the passes so far after each."""
+        plan = self.commit.plan([end - start for start, end in bounds])
+        for (start, end), steps in zip(bounds, plan, strict=True):
+            yield from self._block(start, end, steps)
+        self.canvas.fill()
+
+    def output(self) -> SamplerOutput:
+        """The result, once :meth:`steps` is exhausted."""
+        canvas = self.canvas
+        trace = None if self.recorder is None else self.recorder.trace()
+        row_nfe = torch.tensor(self.row_nfe, device=canvas.device)
+        return SamplerOutput(canvas.tokens, canvas.lengths(), self.nfe, trace, row_nfe)
+
+    def _block(self, start: int, end: int, steps: int | None) -> Iterator[int]:
+        canvas = self.canvas
+        rows = canvas.rows_in_block(start, end)
+        predictor = self._predictor_of(rows)
+        cache = self._cache_of(predictor)
+        num_masked = (canvas.take(rows)[:, start:end] == canvas.mask_id).sum(-1)
+        step = 0
+        while rows.numbers:
+            status = self._step(predictor, cache, rows, (start, end), (num_masked, step, steps))
+            self.nfe += 1
+            for number in rows.deciding():
+                if number is not None:
+                    self.row_nfe[number] += 1
+            counts = status.tolist()  # the one host synchronization of a step
+            if _NOT_A_NUMBER in counts:
+                raise NonFiniteLogitsError(rows.numbers[counts.index(_NOT_A_NUMBER)], self.nfe)
+            before = rows.numbers
+            rows = canvas.update(rows, counts, 0.0 if cache is None else _WAITING_SHARE)
+            yield self.nfe
+            if len(rows.numbers) < len(before):
+                places = [before.index(number) for number in rows.numbers]
+                kept = torch.tensor(places, dtype=torch.long, device=canvas.device)
+                num_masked = num_masked[kept]
+                if rows.numbers and cache is not None:
+                    cache = cache.select(predictor.cache_rows(kept))
+                predictor = self._predictor_of(rows)
+            step += 1
+
+    def _step(
+        self,
+        predictor: Any,
+        cache: KVCache | None,
+        rows: ActiveRows,
+        bounds: tuple[int, int],
+        progress: tuple[Tensor, int, int | None],
+    ) -> Tensor:
+        """One forward pass and its commits; returns the rows' new status ``[N]``."""
+        (start, end), (num_masked, step, steps) = bounds, progress
+        tokens = self.canvas.take(rows)
+        block = tokens[:, start:end]
+        candidates = block == self.canvas.mask_id
+        # Logits are wanted at masked positions only; rows with fewer masks get some extra ones.
+        where, most = None, max(rows.left)
+        if most < end - start:
+            order = candidates.int().argsort(dim=-1, descending=True, stable=True)
+            where = order[:, :most]
+        logits = self._logits(predictor, cache, rows, tokens, where, bounds, step)
+        guess = self.choice(logits, where, end - start, rows)
+        confidence = guess.confidence.masked_fill(~candidates, float("-inf"))
+        entropy = guess.entropy
+        if entropy is not None:
+            entropy = entropy.masked_fill(~candidates, float("inf"))
+        state = CommitState(confidence, candidates, entropy, num_masked, step, steps)
+        commit = self._progress(self.commit.commit(state) & candidates, state)
+        tokens = tokens.clone()
+        tokens[:, start:end] = torch.where(commit, guess.tokens, block)
+        self.canvas.put(rows, tokens)
+        if self.recorder is not None:
+            self.recorder.record(rows, start, commit, confidence, self.nfe)
+        broken = confidence.isnan().any(-1)
+        return self.canvas.status(tokens, start, end).masked_fill(broken, _NOT_A_NUMBER)
+
+    def _logits(
+        self,
+        predictor: Any,
+        cache: KVCache | None,
+        rows: ActiveRows,
+        tokens: Tensor,
+        where: Tensor | None,
+        bounds: tuple[int, int],
+        step: int,
+    ) -> Tensor:
+        """Logits ``[N, M, V]`` at the block's positions ``where``."""
+        start, end = bounds
+        if not self.cacheable:
+            logits = predictor(self.canvas.tokens)
+            logits = (logits if rows.index is None else logits[rows.index])[:, start:end]
+            if where is None:
+                return logits
+            return logits.gather(1, where[..., None].expand(-1, -1, logits.shape[-1]))
+        device = tokens.device
+        positions = torch.arange(start, end, device=device) if where is None else where + start
+        if self.cache_policy.refreshes(step):
+            return predictor(tokens, positions, cache=cache)
+        window = torch.arange(*self.cache_policy.window(start, end, tokens.shape[1]), device=device)
+        return predictor(tokens, positions, cache=cache, window=window)
+
+    def _progress(self, commit: Tensor, state: CommitState) -> Tensor:
+        """Commit the best candidate of every row in which the rule commits nothing."""
+        best = state.confidence.argmax(-1, keepdim=True)
+        is_best = torch.zeros_like(commit).scatter(-1, best, True) & state.candidates
+        return commit | (is_best & ~commit.any(-1, keepdim=True))
+
+    def _predictor_of(self, rows: ActiveRows) -> Any:
+        if rows.index is None or not self.cacheable or not rows.numbers:
+            return self.predictor
+        return self.predictor.select(rows.index)
+
+    def _cache_of(self, predictor: Any) -> KVCache | None:
+        """The preallocated cache, cut to the rows that are left: each block refreshes it."""
+        if self.cache_policy.kind is None:
+            return None
+        if self._cache is None:
+            self._cache = self.predictor.new_cache(self.canvas.tokens.shape[1])
+        every_row = torch.arange(predictor.batch_size, device=self.canvas.device)
+        return self._cache.first_rows(len(predictor.cache_rows(every_row)))
