@@ -1,0 +1,137 @@
+"""Transcription benchmarks: LibriSpeech, any manifest, a folder of spoken digits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, InvalidArgumentError
+from .items import Item, first_text_field, item_id
+from .settings import DecodeSettings, published
+from .sources import HubDataset, Source, rows_source
+from .wer import normalizer_description, word_errors
+
+INSTRUCTION = "Please transcribe the audio to text."
+_TEXT_FIELDS = ("text", "transcription", "transcript", "sentence")
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_DIGIT_FILE = re.compile(r"^(\d)_([^_]+)_(\d+)\.wav$")
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """A benchmark of recordings with transcripts, scored by word error rate.
+
+    Attributes:
+        name: as in the command line.
+        dataset: where it is published on the hub; None where a manifest must be given.
+        groupings: fields that results are broken down by.
+        prediction_keys: fields under which a file of predictions may hold them.
+        presets: decode settings by name.
+    """
+
+    name: str
+    dataset: HubDataset | None = None
+    groupings: tuple[str, ...] = ("speaker",)
+    prediction_keys: tuple[str, ...] = ("hypothesis", "prediction", "response")
+    presets: Mapping[str, DecodeSettings] = field(
+        default_factory=lambda: {"diffa-2": published(128), "diffa": published(128)}
+    )
+
+    def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:
+        """The question of one row; see ``Benchmark.item``."""
+        if choice_seed is not None:
+            raise InvalidArgumentError("choice_seed", "None: there are no choices", choice_seed)
+        text = first_text_field(row, _TEXT_FIELDS, index)
+        return Item(id=item_id(row, index), prompt=INSTRUCTION, answer=text, row=row)
+
+    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
+        """Word error rate overall and by group; a missing hypothesis counts as all deleted."""
+        groups: dict[str, dict[str, Any]] = {"overall": {"all": _errors(items, predictions)}}
+        for name in self.groupings:
+            values = sorted({str(i.row[name]) for i in items if i.row.get(name) is not None})
+            for value in values:
+                pairs = [
+                    (item, prediction)
+                    for item, prediction in zip(items, predictions, strict=True)
+                    if str(item.row.get(name)) == value
+                ]
+                groups.setdefault(name, {})[value] = _errors(*zip(*pairs, strict=True))
+        return {"scorer": normalizer_description(), "modes": {"wer": {"groups": groups}}}
+
+    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[dict]:
+        """Pairs of reference and hypothesis."""
+        return [
+            {"id": item.id, "reference": item.answer, "hypothesis": prediction}
+            for item, prediction in zip(items, predictions, strict=True)
+        ]
+
+
+def _errors(items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
+    return word_errors([item.answer or "" for item in items], list(predictions)).to_json()
+
+
+ASR = Transcription("asr")
+LIBRISPEECH_CLEAN = Transcription(
+    "librispeech-clean", HubDataset("openslr/librispeech_asr", "clean", "test")
+)
+LIBRISPEECH_OTHER = Transcription(
+    "librispeech-other", HubDataset("openslr/librispeech_asr", "other", "test")
+)
+
+
+def librispeech_source(folder: str | Path) -> Source:
+    """Rows of an unpacked LibriSpeech folder (``*.trans.txt`` beside ``*.flac``).
+
+    Raises:
+        DataError: there is no transcript, or a transcript names a file that is not there.
+    """
+    root = Path(folder)
+    rows = []
+    for transcript in sorted(root.rglob("*.trans.txt")):
+        for line in transcript.read_text(encoding="utf-8").splitlines():
+            identifier, _, text = line.partition(" ")
+            audio = transcript.parent / f"{identifier}.flac"
+            if not audio.exists():
+                raise DataError(f"{transcript}: expected {audio.name} beside it, got no such file")
+            path = audio.relative_to(root).as_posix()
+            speaker = identifier.split("-")[0]
+            rows.append({"id": identifier, "audio": path, "text": text, "speaker": speaker})
+    if not rows:
+        raise DataError(f"{root}: expected *.trans.txt files somewhere inside, got none")
+    return rows_source(rows, f"LibriSpeech folder {root.name}", root)
+
+
+def spoken_digits_source(folder: str | Path, split: str = "test") -> Source:
+    """Rows of the Free Spoken Digit Dataset (``{digit}_{speaker}_{index}.wav`` files).
+
+    It is public: https://github.com/Jakobovski/free-spoken-digit-dataset, folder ``recordings``.
+
+    Args:
+        folder: where the recordings are.
+        split: ``"test"`` (indices 0 to 4, as is the custom), ``"train"`` or ``"all"``.
+
+    Raises:
+        InvalidArgumentError: unknown split.
+        DataError: the folder holds no such recordings.
+    """
+    if split not in ("test", "train", "all"):
+        raise InvalidArgumentError("split", '"test", "train" or "all"', split)
+    root = Path(folder)
+    rows = []
+    for path in sorted(root.glob("*.wav")):
+        match = _DIGIT_FILE.match(path.name)
+        if match is None or split not in ("all", "test" if int(match[3]) < 5 else "train"):
+            continue
+        text = _DIGITS[int(match[1])]
+        rows.append({"id": path.stem, "audio": path.name, "text": text, "speaker": match[2]})
+    if not rows:
+        raise DataError(f"{root}: expected {{digit}}_{{speaker}}_{{index}}.wav files, got none")
+    return rows_source(rows, f"spoken digits, {split}", root)
+
+
+def is_spoken_digits(folder: Path) -> bool:
+    """Whether a folder holds recordings named as in the Free Spoken Digit Dataset."""
+    return any(_DIGIT_FILE.match(path.name) for path in folder.glob("?_*.wav"))

@@ -1,0 +1,105 @@
+"""The record of a run: what must stay the same, and where and when each part of it ran."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import DataError
+from .runner import Shard
+from .store import write_atomically
+from .task import Task
+
+_PACKAGES = ("dllm-audio", "torch", "transformers", "datasets", "jiwer", "soundfile", "soxr")
+
+
+def environment(device: torch.device | str) -> dict[str, Any]:
+    """Versions, device and time.
+
+    Example:
+        >>> environment("cpu")["device"]
+        'cpu'
+    """
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device.type,
+        "device_name": name,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "versions": {package: _version(package) for package in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def start_run(
+    task: Task,
+    description: Mapping[str, Any],
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    shard: Shard | None = None,
+) -> None:
+    """Record the start of a run, or check that its folder belongs to the same one.
+
+    Args:
+        task: the questions.
+        description: the predictor's.
+        folder: where results are kept.
+        device: where the model computes.
+        shard: this process; only the first one writes.
+
+    Raises:
+        DataError: the folder holds a run with other settings; the message names them.
+    """
+    # Through JSON once, so that tuples and lists compare equal after a restart.
+    settings = json.loads(json.dumps({"task": task.fingerprint(), "model": dict(description)}))
+    known = read_run(folder)
+    if known is not None:
+        changed = [
+            f"{part}.{name} was {known['settings'][part].get(name)!r}, is {value!r}"
+            for part in settings
+            for name, value in settings[part].items()
+            if known["settings"][part].get(name) != value
+        ]
+        if changed:
+            raise DataError(f"{folder}: holds a run with other settings: {'; '.join(changed)}")
+    shard = shard or Shard()
+    if shard.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        started = {**environment(device), "processes": shard.world_size}
+        starts = [*(known["starts"] if known else []), started]
+        run = {"settings": settings, "prompt_of_first_row": task.items[0].prompt, "starts": starts}
+        write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The record of the run in a folder; None where there is none.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["settings"]["task"], run["settings"]["model"], run["starts"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected the record of a run ({error})") from error
+    return run

@@ -1,0 +1,243 @@
+"""Rows of a benchmark, from local files or from a hub data set.
+
+Audio is never decoded here: a row's audio is handed on as a path or as undecoded bytes, so that
+one loader (``dllm_audio.load_audio``) judges every file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, MissingDependencyError
+
+# In the order in which they are looked for.
+AUDIO_FIELDS = ("audio", "audio_path", "audio_filepath", "audio_id", "path", "file")
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class HubDataset:
+    """Where a benchmark is published on the hub.
+
+    Attributes:
+        path: ``owner/name``.
+        config: name of the configuration; None: the default one.
+        split: name of the split.
+        revision: branch, tag or commit; None: the newest.
+    """
+
+    path: str
+    config: str | None = None
+    split: str = "test"
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows, and where they come from.
+
+    Attributes:
+        rows: the rows; indexing one may read its audio bytes.
+        facts: the same rows without audio, cheap to go through.
+        root: folder that relative audio paths start from; None where there is none.
+        description: the file, folder or data set, with its split.
+        revision: the commit of a hub data set, or a checksum of a local file.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    facts: Sequence[Mapping[str, Any]]
+    root: Path | None
+    description: str
+    revision: str
+    audio_fields: tuple[str, ...] = field(default=AUDIO_FIELDS)
+
+    def audio(self, index: int) -> Any:
+        """What ``load_audio`` needs to read the audio of a row.
+
+        Raises:
+            DataError: the row has no audio in any known form.
+        """
+        row = self.rows[index]
+        for name in self.audio_fields:
+            if row.get(name) is not None:
+                return _audio_source(row[name], self.root, f"row {index}, field {name!r}")
+        raise DataError(
+            f"row {index}: expected audio in one of {', '.join(self.audio_fields)}, "
+            f"got fields {', '.join(row)}"
+        )
+
+
+def _audio_source(value: Any, root: Path | None, where: str) -> Any:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str | Path):
+        path = Path(value)
+        return path if root is None or path.is_absolute() else root / path
+    if isinstance(value, Mapping):
+        if value.get("bytes") is not None:
+            return value["bytes"]
+        if value.get("array") is not None and value.get("sampling_rate"):
+            return value["array"], value["sampling_rate"]
+        if value.get("path"):
+            return _audio_source(value["path"], root, where)
+    raise DataError(
+        f"{where}: expected a path, bytes, or a record with bytes, path or array, "
+        f"got {type(value).__name__}"
+    )
+
+
+def rows_source(
+    rows: Sequence[Mapping[str, Any]], description: str, root: Path | None = None
+) -> Source:
+    """A source of rows that are already in memory.
+
+    Example:
+        >>> source = rows_source([{"id": "1", "audio": "a.wav"}], "two lines", Path("/data"))
+        >>> source.audio(0).as_posix()
+        '/data/a.wav'
+    """
+    text = json.dumps(list(rows), sort_keys=True, default=repr)
+    return Source(rows, rows, root, description, _checksum(text.encode()))
+
+
+def open_source(
+    location: str | Path | HubDataset,
+    *,
+    audio_root: str | Path | None = None,
+    split: str | None = None,
+) -> Source:
+    """Open local files or a hub data set.
+
+    Args:
+        location: a ``.json`` (a list of rows), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``
+            file; a folder written by ``datasets``; or a data set on the hub.
+        audio_root: folder that relative audio paths start from; None: the file's own folder.
+        split: replaces the split of a hub data set.
+
+    Raises:
+        DataError: nothing is there, or it does not hold rows; the message names the place.
+        MissingDependencyError: ``datasets`` is needed and missing.
+    """
+    if isinstance(location, str) and not Path(location).exists() and _HUB_ID.match(location):
+        location = HubDataset(location)
+    if isinstance(location, HubDataset):
+        return _hub_source(location, split)
+    path = Path(location)
+    if not path.exists():
+        raise DataError(f"{path}: expected a file, a folder or a hub data set (owner/name)")
+    if path.is_dir() or path.suffix == ".parquet":
+        return _datasets_source(path, audio_root, split)
+    rows = read_rows(path)
+    root = Path(audio_root) if audio_root is not None else path.parent
+    return Source(rows, rows, root, str(path), _checksum(path.read_bytes()))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``.json``, ``.jsonl``, ``.csv`` or ``.tsv`` file.
+
+    Raises:
+        DataError: unknown kind of file, damaged, or not a list of records.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".json":
+            rows = json.loads(text)
+        elif path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        elif path.suffix in _TABLES:
+            rows = list(csv.DictReader(text.splitlines(), delimiter=_TABLES[path.suffix]))
+        else:
+            raise DataError(f"{path}: expected .json, .jsonl, .csv, .tsv or .parquet")
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as {path.suffix[1:]} ({error})") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: expected a list of records")
+    if not rows:
+        raise DataError(f"{path}: holds no rows")
+    return rows
+
+
+def _checksum(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()[:16]
+
+
+def _import_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingDependencyError("datasets", "reading hub data sets", "train") from error
+    return datasets
+
+
+def _without_decoding(dataset: Any, root: Path | None, description: str, revision: str) -> Source:
+    datasets = _import_datasets()
+    columns = [n for n, f in dataset.features.items() if isinstance(f, datasets.Audio)]
+    for name in columns:
+        dataset = dataset.cast_column(name, datasets.Audio(decode=False))
+    if not len(dataset):
+        raise DataError(f"{description}: holds no rows")
+    facts = dataset.remove_columns(columns)
+    fields = tuple(dict.fromkeys([*columns, *AUDIO_FIELDS]))
+    return Source(dataset, facts, root, description, revision, fields)
+
+
+def _datasets_source(path: Path, audio_root: str | Path | None, split: str | None) -> Source:
+    datasets = _import_datasets()
+    try:
+        if path.suffix == ".parquet":
+            loaded = datasets.load_dataset("parquet", data_files=str(path), split="train")
+        elif (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+            loaded = datasets.load_from_disk(str(path))
+        else:
+            loaded = datasets.load_dataset(str(path))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{path}: cannot be read as a data set ({error})") from error
+    if isinstance(loaded, dict):
+        loaded = _choose_split(loaded, split, str(path))
+    root = Path(audio_root) if audio_root is not None else path if path.is_dir() else path.parent
+    # pyarrow's own fingerprint changes with the process; the rows' names and count do not.
+    return _without_decoding(loaded, root, str(path), _folder_checksum(path))
+
+
+def _choose_split(loaded: Mapping[str, Any], split: str | None, where: str) -> Any:
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split is None or split not in loaded:
+        raise DataError(f"{where}: expected one of the splits {', '.join(loaded)}, got {split}")
+    return loaded[split]
+
+
+def _folder_checksum(path: Path) -> str:
+    """Checksum of the names and sizes of the files: cheap, and changes with the data."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    listing = [(f.relative_to(path.parent).as_posix(), f.stat().st_size) for f in files]
+    return _checksum(json.dumps(listing).encode())
+
+
+def _hub_source(hub: HubDataset, split: str | None) -> Source:
+    datasets = _import_datasets()
+    split = split or hub.split
+    description = f"{hub.path} ({hub.config + ', ' if hub.config else ''}{split})"
+    try:
+        loaded = datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{description}: cannot be loaded ({error})") from error
+    return _without_decoding(loaded, None, description, _commit(loaded, hub))
+
+
+def _commit(dataset: Any, hub: HubDataset) -> str:
+    """The commit that the data came from, as the downloaded files' addresses state it."""
+    checksums = (dataset.info.download_checksums or {}) if dataset.info else {}
+    for address in checksums:
+        match = re.search(r"@([0-9a-f]{40})/", address)
+        if match:
+            return match.group(1)
+    return hub.revision or "unknown"
