@@ -34,10 +34,16 @@ def to_mono(samples: object, channel_axis: int | None = None) -> np.ndarray:
         raise ShapeError("source", "an array [T], [T, C] or [C, T]", f"shape {list(array.shape)}")
     if array.size == 0:
         raise EmptyAudioError(f"source: an array of shape {list(array.shape)} holds no samples")
-    if array.ndim == 1:
-        return _to_float(array).astype(np.float32)
-    channels = _channel_axis(array.shape) if channel_axis is None else channel_axis
-    return _to_float(array).mean(axis=channels, dtype=np.float64).astype(np.float32)
+    if array.ndim == 2:
+        axis = _channel_axis(array.shape) if channel_axis is None else channel_axis
+        array = np.moveaxis(array, axis, 1)
+    # What float32 cannot hold becomes infinite here and is the caller's to report.
+    with np.errstate(over="ignore", invalid="ignore"):
+        waveform = _to_float(array)
+        if array.ndim == 2:
+            mono = array.shape[1] == 1
+            waveform = waveform[:, 0] if mono else waveform.mean(axis=1, dtype=np.float64)
+        return waveform.astype(np.float32)
 
 
 def _as_array(samples: object) -> np.ndarray:

@@ -21,11 +21,9 @@ from ..errors import (
 )
 from .arrays import to_mono
 from .decoding import decode_audio
-from .units import SAMPLING_RATE
+from .units import MAX_RATE, MIN_RATE, SAMPLING_RATE
 
 AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, float]
-
-_MIN_RATE, _MAX_RATE = 1_000, 1_000_000  # Hz; 16 is someone's kHz
 
 
 def load_audio(
@@ -92,9 +90,9 @@ def load_audio(
 
 
 def _check_rate(argument: str, rate: object) -> float:
-    number = isinstance(rate, numbers.Real | np.number) and not isinstance(rate, bool | np.bool_)
-    if not number or not math.isfinite(rate) or not _MIN_RATE <= rate <= _MAX_RATE:  # type: ignore
-        raise InvalidArgumentError(argument, f"a rate in Hz, {_MIN_RATE} to {_MAX_RATE}", rate)
+    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+    if not number or not math.isfinite(rate) or not MIN_RATE <= rate <= MAX_RATE:  # type: ignore
+        raise InvalidArgumentError(argument, f"a rate in Hz, {MIN_RATE} to {MAX_RATE}", rate)
     return float(rate)  # type: ignore[arg-type]
 
 

@@ -40,6 +40,7 @@ class LogMel:
         InvalidArgumentError: an option is out of range.
 
     Example:
+        >>> import torch
         >>> features, lengths = LogMel(n_mels=80)([torch.zeros(16000), torch.zeros(8000)])
         >>> features.shape, lengths.tolist()
         (torch.Size([2, 80, 3000]), [100, 50])

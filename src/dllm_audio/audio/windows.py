@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from ..errors import EmptyAudioError, InvalidArgumentError, NonFiniteAudioError, ShapeError
@@ -74,6 +74,7 @@ def cut_at_pauses(
         InvalidArgumentError: a length or rate is out of range.
 
     Example:
+        >>> import torch
         >>> [(w.start, w.end) for w in cut_at_pauses(torch.zeros(50 * 16000), 30.0)]
         [(0.0, 29.98), (29.98, 50.0)]
     """
@@ -87,10 +88,7 @@ def cut_at_pauses(
         limit = edges[-1] + longest
         edges.append(_quietest(waveform[limit - search : limit], span, hop) + limit - search)
     edges.append(total)
-    return [
-        AudioWindow(start, end, sampling_rate)
-        for start, end in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [AudioWindow(start, end, sampling_rate) for start, end in pairwise(edges)]
 
 
 def _check(waveform: Tensor, max_seconds: float, search_seconds: float, sampling_rate: int) -> int:
