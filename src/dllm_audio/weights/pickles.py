@@ -17,7 +17,7 @@ from ..errors import CheckpointError, UnsafeCheckpointError
 def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
     """What ``torch.save`` wrote, if it is made of tensors and plain containers alone.
 
-    ``torch.load(weights_only=True)`` reads it, always; tensors stay memory-mapped.
+    ``torch.load(weights_only=True)`` reads it, always.
 
     Args:
         path: a file of ``torch.save``.
@@ -37,7 +37,7 @@ def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
     if not unusual_container:
         _check_container(path, archive)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive or None)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
             f"{path}: holds something other than plain tensors, which loading would have to run; "

@@ -50,8 +50,10 @@ def iter_weights(
 def _open(file: Path, device: str = "cpu") -> Any:
     if not file.is_file():
         raise CheckpointError(f"{file}: there is no such file")
+    # Not memory-mapped: a mapped file stays tied to the model, so that saving over it would crash
+    # the process, and its pages would count as a second copy.
     try:
-        return safe_open(file, framework="pt", device=device)
+        return safe_open(file, framework="pt", device=device, backend="pread")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: not a whole safetensors file ({error})") from error
 
