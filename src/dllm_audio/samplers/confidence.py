@@ -1,22 +1,33 @@
 """How sure the model is of the token it would put at a position.
 
+Every sum of exponentials is taken relative to a nearby logit: its rounding is then relative to the
+probability, not to the size of the logits, and near ties keep their order.
+
 Shape letters: B rows, M positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 CONFIDENCES = ("max_probability", "margin", "entropy", "random")
 
 
-def entropy(log_probs: Tensor) -> Tensor:
-    """Entropy in nats, ``[..., V]`` to ``[...]``; impossible tokens add nothing."""
-    return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
+def probability(logits: Tensor, chosen: Tensor) -> Tensor:
+    """Probability ``[B, M]`` of the tokens whose logits are ``chosen [B, M, 1]``."""
+    return 1 / (logits - chosen).exp().sum(-1)
 
 
-def margin(logits: Tensor, log_normalizer: Tensor) -> Tensor:
-    """Probability of the likeliest token minus that of the second, ``[..., V]`` to ``[...]``."""
-    top = (logits.topk(2, dim=-1).values - log_normalizer[..., None]).exp()
-    return top[..., 0] - top[..., 1]
+def margin(logits: Tensor) -> Tensor:
+    """Probability of the likeliest token minus that of the second, ``[B, M]``."""
+    top = logits.topk(2, dim=-1).values
+    first, second = top[..., :1], top[..., 1:]
+    return probability(logits, first) * (1 - (second - first).exp())[..., 0]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats, ``[B, M]``; impossible tokens (``-inf``) add nothing."""
+    shifted = logits - logits.amax(-1, keepdim=True)
+    weights = shifted.exp()
+    total = weights.sum(-1)
+    return total.log() - (weights * shifted.masked_fill(weights == 0, 0.0)).sum(-1) / total

@@ -82,7 +82,7 @@ class CachedParallelSampler(Sampler):
         commit: what becomes final in a step; None with ``steps`` is :class:`FixedQuota`.
         cache: ``"prefix"`` keeps what is before the block, ``"dual"`` what is around it, None
             recomputes everything.
-        steps: forward passes for the whole response, with ``commit=None``.
+        steps: most forward passes for the whole response; exactly these with ``commit=None``.
         eos_stop: end a row once everything before its first EOS is committed.
         refresh_interval: full passes every so many steps of a block; None only at its start.
         options: fields of :class:`SamplingOptions` (``temperature``, ``guidance``, ...).
@@ -108,11 +108,9 @@ class CachedParallelSampler(Sampler):
             if steps is None:
                 raise InvalidArgumentError("steps", "an integer, because commit is None", None)
             commit = FixedQuota(steps)
-        elif steps is not None:
-            raise InvalidArgumentError("steps", "None, or commit=None for a fixed quota", steps)
         settings = _options(eos_stop=eos_stop, **options)
         policy = CachePolicy(cache, refresh_interval)
-        super().__init__(gen_length, block_length, commit, policy, settings)
+        super().__init__(gen_length, block_length, commit, policy, settings, steps)
 
 
 def _options(**fields: Any) -> SamplingOptions:

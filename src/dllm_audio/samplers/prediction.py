@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .confidence import entropy, margin
+from .confidence import entropy, margin, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def predict(
     with_entropy: bool = False,
     gumbel: Tensor | None = None,
 ) -> Prediction:
-    """Choose tokens and measure confidence, in float32 log-sum-exp.
+    """Choose tokens and measure confidence, in float32 (float64 stays float64).
 
     The mask id stays in the normalization, as in the reference implementation, but is never
     chosen.
@@ -55,23 +55,20 @@ def predict(
         logits = logits.float()
     if forbidden is not None:
         logits = logits.index_fill(-1, forbidden, float("-inf"))
-    log_normalizer = logits.logsumexp(-1)
     choosable = logits.index_fill(-1, mask_id, float("-inf"))
     if gumbel is None:
-        chosen, tokens = choosable.max(-1)
+        chosen, tokens = choosable.max(-1, keepdim=True)
     else:
-        tokens = (choosable.double() + gumbel).argmax(-1)
-        chosen = logits.gather(-1, tokens[..., None])[..., 0]
-    spread = None
-    if with_entropy or confidence == "entropy":
-        spread = entropy(logits - log_normalizer[..., None])
+        tokens = (choosable.double() + gumbel).argmax(-1, keepdim=True)
+        chosen = logits.gather(-1, tokens)
+    spread = entropy(logits) if with_entropy or confidence == "entropy" else None
     if confidence == "margin":
-        sureness = margin(logits, log_normalizer)
+        sureness = margin(logits)
     elif confidence == "entropy" and spread is not None:
         sureness = -spread
     else:
-        sureness = (chosen - log_normalizer).exp()
-    return Prediction(tokens, sureness, spread)
+        sureness = probability(logits, chosen)
+    return Prediction(tokens[..., 0], sureness, spread)
 
 
 def gumbel_noise(uniform: Tensor, temperature: float) -> Tensor:

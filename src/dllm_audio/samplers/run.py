@@ -62,9 +62,13 @@ class DecodingRun:
         self.row_nfe = [0] * canvas.tokens.shape[0]
         self._cache: KVCache | None = None
 
-    def steps(self, bounds: list[tuple[int, int]]) -> Iterator[int]:
-        """Decode the blocks ``[start, end)`` in order; yields the passes so far after each."""
-        plan = self.commit.plan([end - start for start, end in bounds])
+    def steps(self, bounds: list[tuple[int, int]], plan: list[int | None]) -> Iterator[int]:
+        """Decode blocks ``[start, end)`` in order; yields the passes so far after each.
+
+        Args:
+            bounds: the blocks.
+            plan: most passes for each; None: no bound.
+        """
         for (start, end), steps in zip(bounds, plan, strict=True):
             yield from self._block(start, end, steps)
         self.canvas.fill()
@@ -130,6 +134,8 @@ class DecodingRun:
             entropy = entropy.masked_fill(~candidates, float("inf"))
         state = CommitState(confidence, candidates, entropy, num_masked, step, steps)
         commit = self._progress(self.commit.commit(state) & candidates, state)
+        if steps is not None and step + 1 >= steps:
+            commit = candidates
         tokens = tokens.clone()
         tokens[:, start:end] = torch.where(commit, guess.tokens, block)
         self.canvas.put(rows, tokens)

@@ -14,7 +14,7 @@ from ..outputs import SamplerOutput
 from .cache_policy import CachePolicy
 from .canvas import Canvas
 from .choice import Choice
-from .commit import CommitRule
+from .commit import CommitRule, FixedQuota
 from .options import SamplingOptions
 from .randomness import Generators
 from .run import DecodingRun
@@ -46,6 +46,8 @@ class Sampler:
         commit: what becomes final in a step.
         cache: what is recomputed in a step.
         options: temperature, guidance, confidence, EOS handling, trace.
+        steps: most forward passes for the whole response: the last one of a block's share
+            commits all that is left of it; None sets no bound.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Sampler:
         commit: CommitRule,
         cache: CachePolicy | None = None,
         options: SamplingOptions | None = None,
+        steps: int | None = None,
     ) -> None:
         for name, value in (("gen_length", gen_length), ("block_length", block_length)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -66,7 +69,8 @@ class Sampler:
         self.commit = commit
         self.cache = CachePolicy() if cache is None else cache
         self.options = SamplingOptions() if options is None else options
-        commit.plan([end - start for start, end in self.bounds()])
+        self.steps = steps
+        self.plan()
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -76,6 +80,12 @@ class Sampler:
         """Blocks ``[start, end)`` of the response, left to right."""
         starts = range(0, self.gen_length, self.block_length)
         return [(start, min(start + self.block_length, self.gen_length)) for start in starts]
+
+    def plan(self) -> list[int | None]:
+        """Forward passes that each block may take; None where there is no bound."""
+        lengths = [end - start for start, end in self.bounds()]
+        bound = self.commit if self.steps is None else FixedQuota(self.steps)
+        return bound.plan(lengths)
 
     def __call__(
         self, predictor: Any, *, start: Tensor | None = None, generator: Generators = None
@@ -94,7 +104,7 @@ class Sampler:
         """
         run = self._run(predictor, start, generator)
         with torch.inference_mode():
-            for _ in run.steps(self.bounds()):
+            for _ in run.steps(self.bounds(), self.plan()):
                 pass
             return run.output()
 
@@ -103,7 +113,7 @@ class Sampler:
     ) -> Iterator[DecodingStep]:
         """Decode a batch step by step; the last step carries the output."""
         run = self._run(predictor, start, generator)
-        steps = run.steps(self.bounds())
+        steps = run.steps(self.bounds(), self.plan())
         while True:
             with torch.inference_mode():
                 nfe = next(steps, None)
