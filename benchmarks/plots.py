@@ -1,0 +1,155 @@
+"""Three pictures of a decoding report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .report import Record, Report
+
+LAYOUT_COLORS = {
+    "plain": "#8c8c8c",
+    "low_confidence": "#c9a227",
+    "block": "#d97742",
+    "prefix": "#4c8c6b",
+    "dual": "#2f6fa7",
+    "autoregressive": "#7a5aa6",
+}
+
+
+def _color(name: str) -> str:
+    return LAYOUT_COLORS.get(name.partition("/")[0].partition(" ")[0], "#444444")
+
+
+def _short(r: Record) -> str:
+    return str(r.settings.get("strategy", r.name.partition(" ")[0]))
+
+
+def draw(report: Report, folder: Path) -> list[Path]:
+    """Write the pictures that the records allow; returns their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    return [
+        path
+        for path in (
+            _steps(report, folder / f"{report.stem}-steps.png"),
+            _batches(report, folder / f"{report.stem}-batch.png"),
+            _strategies(report, folder / f"{report.stem}-strategies.png"),
+        )
+        if path is not None
+    ]
+
+
+def _save(figure, report: Report, path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    facts = report.environment
+    figure.text(
+        0.995,
+        0.005,
+        f"{facts['hardware']}, {facts['dtype']}, {facts['model_size']}, {facts['date']}",
+        ha="right",
+        va="bottom",
+        size=7,
+        color="#777777",
+    )
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
+
+
+def _steps(report: Report, path: Path) -> Path | None:
+    """Time per forward pass against the floor, at one token a step."""
+    import matplotlib.pyplot as plt
+
+    chosen = [
+        r for r in report.records if "floor_seconds" in r.numbers and not r.settings["profile"]
+    ]
+    if not chosen:
+        return None
+    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(chosen) + 1.6), layout="constrained")
+    for i, r in enumerate(reversed(chosen)):
+        passes = r.numbers["nfe"]
+        measured, floor = 1e3 * r.median / passes, 1e3 * r.numbers["floor_seconds"] / passes
+        axes.barh(i, measured, color=_color(r.name), height=0.6)
+        axes.plot([floor, floor], [i - 0.38, i + 0.38], color="black", lw=2)
+        axes.text(
+            measured, i, f" {measured:.3g} ms, {measured / floor:.2f} x floor", va="center", size=8
+        )
+    names = [
+        _short(r) + (" compiled" if r.settings.get("mode") == "compiled" else "") for r in chosen
+    ]
+    axes.set_yticks(range(len(chosen)), names[::-1])
+    axes.set(xlabel="ms per forward pass (black: the floor)", xscale="log")
+    axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
+    axes.set_title("Time per step against the floor, one token a step", size=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, report, path)
+
+
+def _batches(report: Report, path: Path) -> Path | None:
+    """Tokens per second against the batch."""
+    import matplotlib.pyplot as plt
+
+    chosen = [
+        r
+        for r in report.records
+        if _short(r) in ("dual/threshold", "prefix/threshold", "autoregressive/static")
+        and r.group != "lengths"
+        and r.settings["profile"] != "reasoning"
+    ]
+    if len({r.settings["batch"] for r in chosen}) < 2:
+        return None
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name in dict.fromkeys(_short(r) for r in chosen):
+        points = sorted(
+            (r.settings["batch"], r.numbers["tokens_per_second"])
+            for r in chosen
+            if _short(r) == name
+        )
+        axes.plot(*zip(*points, strict=True), marker="o", color=_color(name), label=name)
+        for x, y in points:
+            axes.annotate(
+                f"{y:.0f}", (x, y), (0, 6), textcoords="offset points", ha="center", size=8
+            )
+    batches = sorted({r.settings["batch"] for r in chosen})
+    axes.set(xlabel="batch", ylabel="tokens per second", xscale="log", yscale="log")
+    axes.set_xticks(batches, [str(b) for b in batches], minor=False)
+    axes.minorticks_off()
+    axes.legend(frameon=False, size=8)
+    axes.set_title("Throughput against batch (ASR confidence profile)", size=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, report, path)
+
+
+def _strategies(report: Report, path: Path) -> Path | None:
+    """Tokens per second by strategy, both profiles, batch 1."""
+    import matplotlib.pyplot as plt
+
+    profiles = ("asr", "reasoning")
+    chosen = {
+        profile: [r for r in report.records if r.group == f"rules, {profile}"]
+        for profile in profiles
+    }
+    if not any(chosen.values()):
+        return None
+    peer = report.find("autoregressive/static b1")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 5), layout="constrained", sharex=True)
+    for axes, profile in zip(panels, profiles, strict=True):
+        bars = chosen[profile][::-1]
+        values = [r.numbers["tokens_per_second"] for r in bars]
+        axes.barh([_short(r) for r in bars], values, color=[_color(r.name) for r in bars])
+        for i, value in enumerate(values):
+            axes.text(value, i, f" {value:.0f}", va="center", size=8)
+        if peer is not None:
+            rate = peer.numbers["tokens_per_second"]
+            axes.axvline(rate, color=LAYOUT_COLORS["autoregressive"], ls="--", lw=1.2)
+            axes.text(
+                rate, 1.0, f"autoregressive {rate:.0f}", size=7, rotation=90, va="top", ha="right",
+                color=LAYOUT_COLORS["autoregressive"], transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        axes.set_title(f"{profile} profile, batch 1", size=10)
+        axes.set_xlabel("tokens per second")
+        axes.tick_params(axis="y", labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, report, path)

@@ -1,0 +1,168 @@
+"""Decoding strategies side by side with the plain loop and with an autoregressive model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from dllm_audio import condition
+
+from .floor import Pass
+from .peer import build_peer, generate
+from .plain import plain_decode
+from .profiles import PROFILES, ProfiledPredictor, draw
+from .run import Run
+from .strategies import Case, sampler
+
+
+class CompiledBackbone:
+    """A backbone whose forward pass is compiled; weights are shared with the original."""
+
+    def __init__(self, backbone: Any) -> None:
+        self.config = backbone.config
+        self.embed, self.head = backbone.embed, backbone.head
+        self.new_cache = backbone.new_cache
+        self.hidden = torch.compile(backbone.hidden)
+
+
+def _group(case: Case, run: Run) -> str:
+    if case.profile is None:
+        return "one token a step"
+    if (case.prompt, case.answer) != (run.shape.prompt, run.shape.answer):
+        return "lengths"
+    return "batch" if case.batch > 1 else f"rules, {case.profile}"
+
+
+def floor_seconds(case: Case, nfe: int, run: Run) -> float:
+    """Floor of a whole decoding: full passes at block starts, windowed passes in between."""
+    config, total = run.shape.backbone, case.prompt + case.answer
+    block = case.answer if case.layout == "low_confidence" else case.block
+    blocks = math.ceil(case.answer / block)
+    outputs = (block + 1) // 2  # masked positions only: half of the block on average
+    full = Pass(case.batch, total, total, outputs).work(config, run.dtype).seconds(run.rates)
+    if case.layout not in ("prefix", "dual"):
+        return nfe * full
+    window = block if case.layout == "dual" else (case.answer + block) // 2
+    step = Pass(case.batch, window, total, outputs).work(config, run.dtype).seconds(run.rates)
+    return blocks * full + (nfe - blocks) * step
+
+
+def test_plain(run: Run) -> None:
+    if not run.wants("plain"):
+        pytest.skip("not among --strategies")
+    shape = run.shape
+    ids, audio, start = run.prompt(1, shape.prompt)
+
+    def decode(steps: int) -> torch.Tensor:
+        return plain_decode(
+            run.backbone,
+            ids,
+            audio.embeds,
+            start,
+            steps=steps,
+            gen_length=shape.answer,
+            block_length=shape.block,
+        )
+
+    timing = run.measure(lambda: decode(shape.answer), warmup=lambda: decode(2))
+    settings = {"strategy": "plain", "batch": 1, "prompt": shape.prompt, "answer": shape.answer}
+    run.add(
+        "decoding",
+        f"plain b1 p{shape.prompt} r{shape.answer}",
+        "one token a step",
+        timing,
+        settings | {"block": shape.block, "profile": None, "tokens": shape.answer},
+        nfe=shape.answer,
+        tokens_per_second=shape.answer / timing.median,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns about itself
+def test_strategy(run: Run, case: Case) -> None:
+    if case.mode == "compiled" and not run.full:
+        pytest.skip("compiling takes longer than the smoke test may")
+    ids, audio, start = run.prompt(case.batch, case.prompt)
+    decode = sampler(case)
+    backbone = CompiledBackbone(run.backbone) if case.mode == "compiled" else run.backbone
+    profile = PROFILES[case.profile] if case.profile else None
+    drawn = None
+    if profile is not None:
+        drawn = draw(profile, run.shape.backbone, case.batch, case.answer, run.device)
+    outputs = []
+
+    def once() -> None:
+        predictor: Any = condition(backbone, ids, audio=audio, audio_start=start)
+        if drawn is not None:
+            predictor = ProfiledPredictor(predictor, *drawn)
+        outputs.append(decode(predictor))
+
+    timing = run.measure(once)
+    output = outputs[-1]
+    tokens = case.batch * case.answer
+    assert output.tokens.shape == (case.batch, case.answer)
+    assert not (output.tokens == run.shape.backbone.mask_token_id).any()
+    if drawn is not None:  # the profile, not the random weights, decided what was committed
+        assert torch.equal(output.tokens, drawn[0])
+        assert output.nfe <= case.answer
+    else:
+        assert output.nfe == case.answer
+    settings = {
+        "strategy": case.strategy,
+        "batch": case.batch,
+        "prompt": case.prompt,
+        "answer": case.answer,
+        "block": case.block,
+        "profile": case.profile,
+        "mode": case.mode,
+        "tokens": tokens,
+    }
+    run.add(
+        "decoding",
+        case.label,
+        _group(case, run),
+        timing,
+        settings,
+        nfe=output.nfe,
+        tokens_per_second=tokens / timing.median,
+        floor_seconds=floor_seconds(case, output.nfe, run),
+    )
+
+
+@pytest.fixture(scope="module")
+def peer(run: Run) -> Any:
+    if not run.wants("autoregressive"):
+        pytest.skip("not among --strategies")
+    return build_peer(run.shape.backbone, run.device, run.dtype)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns about itself
+@pytest.mark.parametrize("mode", ["static", "compiled"])
+@pytest.mark.parametrize("batch", [1, 8, 32])
+def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
+    if mode == "compiled" and (batch > 1 or not run.full):
+        pytest.skip("compiled at batch 1 of a measurement only")
+    if batch not in run.axes.batches:
+        pytest.skip("not among the batches")
+    shape = run.shape
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(shape.backbone.vocab_size, (batch, shape.prompt), generator=generator)
+    ids = ids.to(run.device)
+
+    def once() -> None:
+        generate(peer, ids, shape.answer, compiled=mode == "compiled")
+
+    tokens = batch * shape.answer
+    timing = run.measure(once)
+    run.add(
+        "decoding",
+        f"autoregressive/{mode} b{batch}",
+        "autoregressive peer",
+        timing,
+        {"strategy": f"autoregressive/{mode}", "batch": batch, "prompt": shape.prompt,
+         "answer": shape.answer, "tokens": tokens, "profile": None},
+        nfe=shape.answer,
+        tokens_per_second=tokens / timing.median,
+    )  # fmt: skip
