@@ -1,1 +1,36 @@
-"""data."""
+"""Records, their validation, and batches of them."""
+
+from .audio_check import CheckedAudio, check_audio
+from .collate import IGNORED, DiffusionCollator, EosPadding, PreferenceCollator
+from .dataset import RecordDataset, read_json_rows
+from .features import EncoderFeatures, content_key, encoder_key, stored_encoder_output
+from .instructions import ASR_INSTRUCTIONS, asr_instruction
+from .order import EpochOrder
+from .records import AudioSource, Example, PreferencePair, Record
+from .rows import ExampleParser, PreferenceParser, TranscriptionParser, parse_rows
+
+__all__ = [
+    "ASR_INSTRUCTIONS",
+    "IGNORED",
+    "AudioSource",
+    "CheckedAudio",
+    "DiffusionCollator",
+    "EncoderFeatures",
+    "EosPadding",
+    "EpochOrder",
+    "Example",
+    "ExampleParser",
+    "PreferenceCollator",
+    "PreferencePair",
+    "PreferenceParser",
+    "Record",
+    "RecordDataset",
+    "TranscriptionParser",
+    "asr_instruction",
+    "check_audio",
+    "content_key",
+    "encoder_key",
+    "parse_rows",
+    "read_json_rows",
+    "stored_encoder_output",
+]

@@ -1,0 +1,162 @@
+"""From records to batches: left-padded prompts, responses padded with EOS, exact masks.
+
+Shape letters: B batch, P prompt tokens, R response tokens, F mel frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..audio import LogMel, load_audio
+from ..errors import AudioError, DataError, InvalidArgumentError
+from ..prompts import ChatTemplate, TrainingExample, left_pad
+from .features import EncoderFeatures
+from .records import Example, PreferencePair, Record
+
+# transformers' label of a position that does not count.
+IGNORED = -100
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EosPadding:
+    """How many EOS tokens after an answer are targets too, so that the model learns to end.
+
+    Args:
+        multiple: each answer is padded to the next multiple of this, with one EOS at least.  A
+            row's targets then do not depend on its batch, and accumulation or more processes give
+            exactly the large batch.  None pads to the longest answer of the batch, as the
+            published training did.
+    """
+
+    multiple: int | None = 32
+
+    def __post_init__(self) -> None:
+        if self.multiple is not None and self.multiple < 1:
+            raise InvalidArgumentError("multiple", "an integer >= 1 or None", self.multiple)
+
+    def lengths(self, answers: Sequence[int]) -> list[int]:
+        """Response lengths of answers of these many tokens."""
+        if self.multiple is None:
+            return [max(answers)] * len(answers)
+        return [(n // self.multiple + 1) * self.multiple for n in answers]
+
+
+@dataclass
+class _Collator:
+    """What both collators share: the prompt and the audio of a batch.
+
+    Args:
+        template: builds prompts and targets.
+        audio: ``LogMel`` for waveforms, or ``EncoderFeatures`` where the frozen encoder's output
+            was computed beforehand.
+        eos_padding: EOS tokens that are targets.
+    """
+
+    template: ChatTemplate
+    audio: LogMel | EncoderFeatures
+    eos_padding: EosPadding = field(default_factory=EosPadding)
+
+    def _inputs(self, records: Sequence[Record], examples: Sequence[TrainingExample]) -> Batch:
+        prompt_ids, prompt_mask = left_pad(
+            [e.prompt_ids for e in examples], self.template.pad_token_id
+        )
+        return {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "audio_start": torch.tensor([e.audio_start for e in examples]),
+            "row": torch.tensor([r.row for r in records]),
+            **self._audio(records),
+        }
+
+    def _audio(self, records: Sequence[Record]) -> Batch:
+        try:
+            if isinstance(self.audio, EncoderFeatures):
+                return self.audio.collate([record.audio for record in records])
+            features, lengths = self.audio([self._waveform(record) for record in records])
+        except AudioError as error:
+            rows = [record.row for record in records]
+            raise DataError(f"rows {rows}, field 'audio': {error}") from error
+        return {"features": features, "feature_lengths": lengths}
+
+    @staticmethod
+    def _waveform(record: Record) -> Tensor:
+        try:
+            return load_audio(record.audio)
+        except AudioError as error:
+            raise DataError(
+                f"row {record.row}, field 'audio': {error}; check_audio() finds and skips such "
+                "clips before a run"
+            ) from error
+
+    def _tokenize(self, record: Record, target: str) -> TrainingExample:
+        template = self.template
+        if record.system is not None and record.system != template.system:
+            template = ChatTemplate(template.tokenizer, record.system)
+        try:
+            return template.training_example(record.instruction, target)
+        except InvalidArgumentError as error:
+            raise DataError(f"row {record.row}: {error}") from error
+
+    def _labels(self, targets: Sequence[Sequence[int]]) -> Tensor:
+        """``[B, R]`` int64: tokens of the answers, EOS behind them, IGNORED beyond the targets."""
+        lengths = self.eos_padding.lengths([len(target) for target in targets])
+        labels = torch.full((len(targets), max(lengths)), IGNORED)
+        for row, (target, length) in enumerate(zip(targets, lengths, strict=True)):
+            labels[row, :length] = self.template.pad_token_id
+            labels[row, : len(target)] = torch.tensor(target)
+        return labels
+
+
+@dataclass
+class DiffusionCollator(_Collator):
+    """Batches for the masked-diffusion loss.
+
+    Args:
+        template: builds prompts and targets.
+        audio: ``LogMel`` or ``EncoderFeatures``.
+        eos_padding: EOS tokens that are targets.
+
+    Returns (when called with examples) a dictionary of
+        ``prompt_ids [B, P]`` and ``prompt_mask [B, P]`` (left-padded), ``audio_start [B]``,
+        ``features [B, n_mels, F]`` and ``feature_lengths [B]``, ``labels [B, R]`` (-100 where
+        nothing is to be learned) and ``row [B]``.
+    """
+
+    def __call__(self, records: Sequence[Example]) -> Batch:
+        """Collate; raises DataError that names the row."""
+        examples = [self._tokenize(record, record.target) for record in records]
+        labels = self._labels([example.target_ids for example in examples])
+        return {**self._inputs(records, examples), "labels": labels}
+
+
+@dataclass
+class PreferenceCollator(_Collator):
+    """Batches for preference objectives.
+
+    Args:
+        template: builds prompts and targets.
+        audio: ``LogMel`` or ``EncoderFeatures``.
+        eos_padding: EOS tokens that are targets.
+
+    Returns (when called with pairs) what :class:`DiffusionCollator` does, with
+        ``chosen [B, R1]`` and ``rejected [B, R2]`` instead of labels, -100 where nothing counts,
+        and ``labels [B]``, one per pair, from which a trainer counts the pairs of a step.
+    """
+
+    def __call__(self, records: Sequence[PreferencePair]) -> Batch:
+        """Collate; raises DataError that names the row."""
+        chosen = [self._tokenize(record, record.chosen) for record in records]
+        rejected = [self._tokenize(record, record.rejected) for record in records]
+        return {
+            **self._inputs(records, chosen),
+            "chosen": self._labels([example.target_ids for example in chosen]),
+            "rejected": self._labels([example.target_ids for example in rejected]),
+            "labels": torch.ones(len(records), dtype=torch.int64),
+        }

@@ -1,0 +1,138 @@
+"""Rows of a file or data set as records, parsed one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from ..errors import DataError
+from .fields import Row
+from .records import Record
+from .rows import Parser
+
+_ERRORS_SHOWN = 10
+
+
+class RecordDataset(Dataset[Record]):
+    """Parsed rows; row numbers stay those of the source, whatever is selected.
+
+    Args:
+        rows: anything with ``len`` and integer indexing that gives mappings.
+        parser: from a row to a record.
+        source: what errors call it.
+        root: folder that relative audio paths start from.
+        indices: rows to keep, in order; None keeps all.
+
+    Example:
+        >>> from dllm_audio.data import ExampleParser
+        >>> rows = [{"audio": "a.wav", "question": "What is said?", "answer": "two"}]
+        >>> RecordDataset(rows, ExampleParser())[0].target
+        'two'
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        parser: Parser,
+        source: str = "rows",
+        root: str | Path | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self.rows, self.parser, self.source = rows, parser, source
+        self.root = None if root is None else Path(root)
+        self.indices = range(len(rows)) if indices is None else indices
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, parser: Parser, root: str | Path | None = None
+    ) -> RecordDataset:
+        """Rows of a JSON list or of a JSON Lines file.
+
+        Args:
+            path: the file.
+            parser: from a row to a record.
+            root: folder that relative audio paths start from; None: the file's own.
+
+        Raises:
+            DataError: the file cannot be read; names the line.
+        """
+        path = Path(path)
+        return cls(read_json_rows(path), parser, path.name, path.parent if root is None else root)
+
+    @classmethod
+    def from_datasets(
+        cls, dataset: Any, parser: Parser, root: str | Path | None = None
+    ) -> RecordDataset:
+        """Rows of a Hugging Face ``datasets.Dataset``; its audio columns are left undecoded.
+
+        Args:
+            dataset: a map-style data set.
+            parser: from a row to a record.
+            root: folder that relative audio paths start from.
+        """
+        from datasets import Audio
+
+        for name, feature in dataset.features.items():
+            if isinstance(feature, Audio):
+                dataset = dataset.cast_column(name, Audio(decode=False))
+        return cls(dataset, parser, str(dataset.info.dataset_name or "dataset"), root)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Record:
+        position = self.indices[index]
+        return self.parser(Row(self.rows[position], position, self.source, self.root))
+
+    def select(self, indices: Sequence[int]) -> RecordDataset:
+        """The records at these indices, with their row numbers."""
+        kept = [self.indices[i] for i in indices]
+        return RecordDataset(self.rows, self.parser, self.source, self.root, kept)
+
+    def validate(self, progress: bool = True) -> None:
+        """Parse every row before a run starts.
+
+        Args:
+            progress: show a bar.
+
+        Raises:
+            DataError: names the rows and fields that are wrong, the first few in full.
+        """
+        errors = []
+        for index in tqdm(range(len(self)), desc="rows", unit="row", disable=not progress):
+            try:
+                self[index]
+            except DataError as error:
+                errors.append(str(error))
+        if errors:
+            shown = "\n".join(errors[:_ERRORS_SHOWN])
+            raise DataError(f"{self.source}: {len(errors)} of {len(self)} rows:\n{shown}")
+
+
+def read_json_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a JSON list or of a JSON Lines file (told apart by the first character).
+
+    Raises:
+        DataError: missing, not UTF-8, or not JSON; names the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if text.lstrip().startswith("["):
+        return _parse_json(text, str(path))
+    lines = enumerate(text.splitlines(), start=1)
+    return [_parse_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+
+
+def _parse_json(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}: not JSON ({error})") from error

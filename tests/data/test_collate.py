@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dllm_audio import ChatTemplate, LogMel
+from dllm_audio.data import (
+    IGNORED,
+    DiffusionCollator,
+    EosPadding,
+    Example,
+    PreferenceCollator,
+    PreferencePair,
+)
+from dllm_audio.errors import DataError
+
+from .chat_tokenizer import CharacterTokenizer
+
+TOKENIZER = CharacterTokenizer()
+TEMPLATE = ChatTemplate(TOKENIZER)
+LOG_MEL = LogMel(8, chunk_length=1.0)
+words = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
+
+
+def clip(samples: int = 4000) -> tuple[np.ndarray, int]:
+    return np.linspace(-0.5, 0.5, samples, dtype=np.float32), 16000
+
+
+def example(row: int, target: str, instruction: str = "What?", **extra: object) -> Example:
+    return Example(row, clip(1000 * (row + 1)), instruction, target, **extra)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(st.tuples(words, words), min_size=1, max_size=4), multiple=st.integers(1, 20))
+def test_prompt_and_response_are_exactly_those_of_the_template(rows, multiple) -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(multiple))
+    batch = collator([example(i, target, text) for i, (text, target) in enumerate(rows)])
+    for i, (text, target) in enumerate(rows):
+        expected = TEMPLATE.training_example(text, target)
+        prompt = batch["prompt_ids"][i][batch["prompt_mask"][i]]
+        assert prompt.tolist() == expected.prompt_ids
+        assert batch["prompt_mask"][i].tolist() == sorted(batch["prompt_mask"][i].tolist())
+        assert batch["audio_start"][i] == expected.audio_start
+        response = batch["labels"][i]
+        real = response != IGNORED
+        n, targets = len(expected.target_ids), int(real.sum())
+        assert response[:n].tolist() == expected.target_ids
+        assert (response[n:targets] == TOKENIZER.eos_token_id).all()
+        assert real[:targets].all()
+        assert n < targets <= n + multiple  # at least one EOS, and no more than needed
+        assert targets % multiple == 0
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(8))
+    rows = [example(0, "A much longer answer than the other."), example(1, "Yes.")]
+    together, alone = collator(rows), collator(rows[1:])
+    width = alone["labels"].shape[1]
+    assert torch.equal(together["labels"][1, :width], alone["labels"][0])
+    assert (together["labels"][1, width:] == IGNORED).all()
+    assert torch.equal(together["features"][1], alone["features"][0])
+    assert together["feature_lengths"][1] == alone["feature_lengths"][0]
+
+
+def test_published_padding_reaches_the_longest_answer_of_the_batch() -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(None))
+    labels = collator([example(0, "abcdef"), example(1, "ab")])["labels"]
+    assert (labels != IGNORED).all()
+    assert (labels[1, -4:] == TOKENIZER.eos_token_id).all()
+
+
+def test_a_system_turn_of_a_row_wins() -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL)
+    ids = collator([example(0, "x", system="Be brief.")])["prompt_ids"][0]
+    assert "Be brief." in TOKENIZER.decode(ids)
+    assert "voice assistant" not in TOKENIZER.decode(ids)
+
+
+def test_preference_batches_share_prompt_and_audio() -> None:
+    pairs = [
+        PreferencePair(4, clip(), "What?", "A sigh.", "A long soft whisper."),
+        PreferencePair(9, clip(), "And now?", "Rain.", "Sun."),
+    ]
+    batch = PreferenceCollator(TEMPLATE, LOG_MEL, EosPadding(4))(pairs)
+    singles = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(4))
+    for side in ("chosen", "rejected"):
+        expected = singles(
+            [Example(p.row, p.audio, p.instruction, getattr(p, side)) for p in pairs]
+        )
+        assert torch.equal(batch[side], expected["labels"])
+        assert torch.equal(batch["prompt_ids"], expected["prompt_ids"])
+    assert batch["labels"].tolist() == [1, 1]
+    assert batch["row"].tolist() == [4, 9]
+
+
+def test_errors_name_the_row(tmp_path) -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL)
+    with pytest.raises(DataError, match=r"row 3, field 'audio': .*none.wav"):
+        collator([Example(3, str(tmp_path / "none.wav"), "What?", "That.")])
+    with pytest.raises(DataError, match=r"rows \[0, 1\], field 'audio': .*at most 1 s"):
+        collator([example(0, "x"), Example(1, clip(20_000), "What?", "That.")])
+    with pytest.raises(DataError, match=r"row 0: .*<\|eot_id\|>"):
+        collator([example(0, "x <|eot_id|>")])
