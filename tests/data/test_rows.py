@@ -125,10 +125,6 @@ def without(*names: str) -> dict:
         ("no object", "row"),
         (user(AUDIO, text("What?")), "messages"),
         ({"messages": []}, "messages"),
-        (
-            user(AUDIO, AUDIO, text("x"), messages=None),
-            "input or instruction or question or prompt",
-        ),
     ],
 )
 def test_errors_name_row_and_field(row: object, field: str) -> None:
