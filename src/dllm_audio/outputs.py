@@ -101,6 +101,20 @@ class SamplerOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """What :meth:`dllm_audio.AudioDiffusionLM.generate` returns.
+
+    Attributes:
+        texts: one answer a row, cut at its end and without special tokens; None without a
+            tokenizer.
+        output: tokens, lengths, forward passes and trace.
+    """
+
+    texts: list[str] | None
+    output: SamplerOutput
+
+
+@dataclass(frozen=True, slots=True)
 class LossOutput:
     """Result of a masked-diffusion loss.
 

@@ -75,6 +75,8 @@ class AcousticAdapter(nn.Module):
                 raise InvalidArgumentError(name, "an integer >= 1", value)
         self.encoder_dim, self.lm_dim, self.num_queries = encoder_dim, lm_dim, num_queries
         self.taps = tuple(taps)
+        self.num_heads, self.num_layers = num_heads, num_layers
+        self.intermediate_size, self.dropout = intermediate_size, dropout
         self.queries = nn.Parameter(torch.randn(len(taps), num_queries, encoder_dim))
         self.layer_weights = nn.Parameter(torch.zeros(num_queries, len(taps)))
         self.layers = nn.ModuleList(

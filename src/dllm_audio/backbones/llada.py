@@ -114,13 +114,13 @@ class LLaDA(nn.Module):
         Returns:
             ``.logits [B, L, V]`` (those at padding have no meaning).
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise InvalidArgumentError(
-                "input_ids",
-                "exactly one of it and inputs_embeds",
-                "both" if input_ids is not None else "neither",
-            )
-        embeds = self.embed(input_ids) if input_ids is not None else inputs_embeds
+        if input_ids is not None and inputs_embeds is None:
+            embeds = self.embed(input_ids)
+        elif inputs_embeds is not None and input_ids is None:
+            embeds = inputs_embeds
+        else:
+            got = "neither" if input_ids is None else "both"
+            raise InvalidArgumentError("input_ids", "either it or inputs_embeds", got)
         hidden = self.hidden(embeds, position_ids=position_ids, attention_mask=attention_mask)
         return BackboneOutput(self.head(hidden))
 

@@ -111,7 +111,7 @@ class ConditionedPredictor:
             None if self.response_mask is None else self.response_mask[rows],
             self.mask_token_id,
             self.eos_token_id,
-            {k: lambda build=build: build().select(rows) for k, build in self.variants.items()},
+            {name: _selected(build, rows) for name, build in self.variants.items()},
         )
 
     def cache_rows(self, rows: Tensor) -> Tensor:
@@ -162,3 +162,7 @@ class ConditionedPredictor:
         if limit is not None and total > limit:
             expected = f"prompt, audio and response within {limit} positions"
             raise InvalidArgumentError("x_t", expected, f"{self.prompt_length} + {x_t.shape[1]}")
+
+
+def _selected(build: Callable[[], SplicedPrompt], rows: Tensor) -> Callable[[], SplicedPrompt]:
+    return lambda: build().select(rows)

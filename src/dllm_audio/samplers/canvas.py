@@ -118,7 +118,7 @@ class Canvas:
         """Masks left in the block ``[N]``, or ``FINISHED`` where the EOS rule ends the row."""
         masked = tokens[:, :end] == self.mask_id
         left = masked[:, start:].sum(-1)
-        if not self.eos_stop:
+        if not self.eos_stop or self.eos_id is None:
             return left
         # Only once everything before the first EOS is decided: cutting earlier would lose text.
         is_eos = tokens[:, :end] == self.eos_id
