@@ -14,7 +14,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder as Whisp
 
 from ..errors import CheckpointError, InvalidArgumentError, ShapeError
 from ..outputs import EncoderOutput
-from ..weights import iter_weights, load_weights, read_json, resolve_directory
+from ..weights import iter_weights, load_weights, resolve_directory
+from .config import check_config, read_config
 from .names import from_hub_name
 from .openai import openai_config, openai_weights, read_openai
 
@@ -34,10 +35,11 @@ class WhisperEncoder(nn.Module):
             switch dropout on.  A frozen encoder stays in evaluation mode.
 
     Raises:
-        InvalidArgumentError: ``config`` is no WhisperConfig, or drops layers in training, which
-            would leave hidden states out.
+        InvalidArgumentError: ``config`` is no usable WhisperConfig (see ``check_config``).
 
     Example:
+        >>> import torch
+        >>> from transformers import WhisperConfig
         >>> config = WhisperConfig(d_model=32, encoder_layers=2, encoder_attention_heads=2,
         ...                        encoder_ffn_dim=64, max_source_positions=50)
         >>> encoder = WhisperEncoder(config)
@@ -48,10 +50,7 @@ class WhisperEncoder(nn.Module):
 
     def __init__(self, config: WhisperConfig, *, trainable: bool = False) -> None:
         super().__init__()
-        if not isinstance(config, WhisperConfig):
-            raise InvalidArgumentError("config", "a WhisperConfig", type(config).__name__)
-        if config.encoder_layerdrop:
-            raise InvalidArgumentError("config.encoder_layerdrop", "0", config.encoder_layerdrop)
+        check_config(config)
         # A copy, because transformers writes its choice of attention into the config.
         self.config: WhisperConfig = copy.deepcopy(config)
         self.model = WhisperEncoderModule(self.config)
@@ -84,17 +83,11 @@ class WhisperEncoder(nn.Module):
             UnsafeCheckpointError: the checkpoint reaches outside its directory.
         """
         root = resolve_directory(id_or_dir, revision)
-        fields = read_json(root / "config.json")
-        if fields.get("model_type") != "whisper":
-            raise CheckpointError(
-                f"{root}: config.json: expected model_type 'whisper', got "
-                f"{fields.get('model_type')!r}"
-            )
+        config = read_config(root)
         pairs = iter_weights(
             root, device or "cpu", wanted=lambda name: from_hub_name(name) is not None
         )
         renamed = ((str(from_hub_name(name)), tensor) for name, tensor in pairs)
-        config = WhisperConfig.from_dict(fields)
         return cls._filled(config, renamed, str(root), dtype=dtype, trainable=trainable)
 
     @classmethod
@@ -137,8 +130,11 @@ class WhisperEncoder(nn.Module):
         dtype: torch.dtype | None,
         trainable: bool,
     ) -> WhisperEncoder:
-        with torch.device("meta"):
-            encoder = cls(config, trainable=trainable)
+        try:
+            with torch.device("meta"):
+                encoder = cls(config, trainable=trainable)
+        except InvalidArgumentError as error:
+            raise CheckpointError(f"{source}: {error}") from error
         load_weights(encoder.model, weights, source=source, dtype=dtype)
         return encoder
 
@@ -200,12 +196,25 @@ class WhisperEncoder(nn.Module):
 
         Raises:
             ShapeError: features or lengths of another shape.
-            InvalidArgumentError: lengths that are no integers or outside the window.
+            InvalidArgumentError: features that are no floats; lengths that are no integers or
+                outside the window.
         """
-        expected = (self.n_mels, self.window_frames)
-        if features.dim() != 3 or tuple(features.shape[1:]) != expected:
-            shape = f"shape [B, {self.n_mels}, {self.window_frames}]"
-            raise ShapeError("features", shape, list(features.shape))
+        longest = self._check(features, lengths)
+        output = self.model(features.to(self.model.conv1.weight.dtype), output_hidden_states=True)
+        return EncoderOutput(
+            last_hidden_state=output.last_hidden_state[:, : _positions(longest)],
+            hidden_states=output.hidden_states,
+            lengths=_positions(lengths.to(features.device, torch.int64)),
+        )
+
+    def _check(self, features: Tensor, lengths: Tensor) -> int:
+        """Check the arguments of ``forward`` and return the greatest length."""
+        sizes = [self.n_mels, self.window_frames]
+        if features.dim() != 3 or not len(features) or list(features.shape[1:]) != sizes:
+            expected = f"shape [B, {self.n_mels}, {self.window_frames}]"
+            raise ShapeError("features", expected, list(features.shape))
+        if not features.is_floating_point():
+            raise InvalidArgumentError("features", "floating point", features.dtype)
         if lengths.shape != features.shape[:1]:
             raise ShapeError("lengths", f"shape [{len(features)}]", list(lengths.shape))
         if lengths.is_floating_point() or lengths.dtype == torch.bool or lengths.is_complex():
@@ -214,12 +223,7 @@ class WhisperEncoder(nn.Module):
         if shortest < 1 or longest > self.window_frames:
             got = f"{shortest} to {longest}"
             raise InvalidArgumentError("lengths", f"1 to {self.window_frames} mel frames", got)
-        output = self.model(features.to(self.model.conv1.weight.dtype), output_hidden_states=True)
-        return EncoderOutput(
-            last_hidden_state=output.last_hidden_state[:, : _positions(longest)],
-            hidden_states=output.hidden_states,
-            lengths=_positions(lengths.to(features.device, torch.int64)),
-        )
+        return longest
 
 
 def _positions(frames: Any) -> Any:
