@@ -1,0 +1,228 @@
+"""A run answers every row once, whatever happens to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import FakePredictor, run_in_child, tone_rows, tone_task
+
+from dllm_audio.errors import DataError, InvalidArgumentError, ShapeError
+from dllm_audio.evaluation.multiple_choice import MMAU
+from dllm_audio.evaluation.report import finish_run
+from dllm_audio.evaluation.run_info import read_run, start_run
+from dllm_audio.evaluation.runner import Shard, merge_shards, run_task, shard_records
+from dllm_audio.evaluation.sources import rows_source
+from dllm_audio.evaluation.store import read_records
+from dllm_audio.evaluation.task import make_task
+
+
+def run(folder: Path, task=None, predictor=None, **options):
+    task, predictor = task or tone_task(), predictor or FakePredictor()
+    run_task(task, predictor, folder, progress=False, **options)
+    return predictor
+
+
+def test_every_row_is_answered_once_in_order(tmp_path: Path) -> None:
+    task = tone_task(7)
+    predictor = run(tmp_path, task, batch_size=3)
+    records = merge_shards(task, tmp_path)
+    assert predictor.batches == [3, 3, 1]
+    assert [r["id"] for r in records] == [item.id for item in task.items]
+    assert records[4]["prediction"] == "B. high tone"
+    assert records[4] == {
+        "id": "row-4", "prediction": "B. high tone", "error": None, "nfe": 4, "tokens": 16,
+        "audio_seconds": 0.01, "cut_seconds": 0.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_the_result_does_not_depend_on_the_batch_size(tmp_path: Path, batch_size: int) -> None:
+    run(tmp_path / "a", batch_size=batch_size)
+    run(tmp_path / "b", batch_size=4)
+    merge_shards(tone_task(), tmp_path / "a")
+    merge_shards(tone_task(), tmp_path / "b")
+    a, b = ((tmp_path / x / "results.jsonl").read_bytes() for x in "ab")
+    assert a == b
+
+
+def test_a_finished_run_computes_nothing_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert run(tmp_path).batches == []
+
+
+def test_shards_share_the_rows_and_merge_to_the_same_file(tmp_path: Path) -> None:
+    task = tone_task(11)
+    sizes = [
+        sum(run(tmp_path / "many", task, batch_size=2, shard=Shard(r, 3)).batches)
+        for r in (2, 0, 1)
+    ]
+    assert sorted(sizes) == [3, 4, 4]
+    run(tmp_path / "one", task)
+    merge_shards(task, tmp_path / "many")
+    merge_shards(task, tmp_path / "one")
+    many, one = ((tmp_path / x / "results.jsonl").read_bytes() for x in ("many", "one"))
+    assert many == one
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    task = tone_task(10)
+    run(tmp_path, task, shard=Shard(1, 2))
+    with pytest.raises(DataError, match="5 of 10 rows have no result yet"):
+        merge_shards(task, tmp_path)
+    assert sum(run(tmp_path, task).batches) == 5
+    assert len(merge_shards(task, tmp_path)) == 10
+
+
+def test_the_process_pool_members_are_checked() -> None:
+    with pytest.raises(InvalidArgumentError, match="rank"):
+        Shard(2, 2)
+    with pytest.raises(InvalidArgumentError, match="batch_size"):
+        run(Path("unused"), batch_size=0)
+
+
+def test_unreadable_audio_is_a_record_with_a_reason_and_the_run_goes_on(tmp_path: Path) -> None:
+    rows = tone_rows(5)
+    (tmp_path / "text.wav").write_text("no sound")
+    rows[1]["audio"] = str(tmp_path / "missing.wav")
+    rows[2]["audio"] = str(tmp_path / "text.wav")
+    rows[3]["audio"] = {"array": torch.full((9,), torch.nan).numpy(), "sampling_rate": 16000}
+    del rows[4]["audio"]
+    task = make_task(MMAU, rows_source(rows, "damaged"))
+    run(tmp_path / "out", task, batch_size=5)
+    report = finish_run(task, tmp_path / "out")
+    assert report["failures"]["count"] == 4
+    for failure in report["failures"]["reasons"]:
+        assert "\n" not in failure["error"]
+        assert failure["error"].split(":")[0].endswith("Error")
+    overall = report["scores"]["modes"]["official"]["groups"]["overall"]["all"]
+    assert (overall["total"], overall["valid"], overall["correct"]) == (5, 1, 1)
+
+
+def test_a_refused_batch_is_answered_row_by_row(tmp_path: Path) -> None:
+    class Picky(FakePredictor):
+        def __call__(self, audio, prompts):
+            if any("row 3?" in p for p in prompts):
+                raise ShapeError("audio", "less", "more\nthan that")
+            return super().__call__(audio, prompts)
+
+    task, predictor = tone_task(6), Picky()
+    run(tmp_path, task, predictor, batch_size=3)
+    records = merge_shards(task, tmp_path)
+    assert [r["prediction"] is None for r in records] == [i == 3 for i in range(6)]
+    assert records[3]["error"] == "ShapeError: audio: expected less, got more than that"
+    assert predictor.batches == [3, 1, 1]
+
+
+def test_a_bug_in_the_predictor_ends_the_run_and_keeps_what_was_done(tmp_path: Path) -> None:
+    class Buggy(FakePredictor):
+        def __call__(self, audio, prompts):
+            if "row 2?" in prompts[0]:
+                raise ZeroDivisionError
+            return super().__call__(audio, prompts)
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, tone_task(6), Buggy())
+    assert len(shard_records(tmp_path, "results")) == 2
+    assert sum(run(tmp_path, tone_task(6)).batches) == 4
+
+
+def test_audio_beyond_the_window_is_cut_and_counted(tmp_path: Path) -> None:
+    rows = tone_rows(2)
+    rows[1]["audio"] = {"array": torch.zeros(24000).numpy(), "sampling_rate": 16000}
+    task = make_task(MMAU, rows_source(rows, "long"))
+    heard = []
+
+    class Listening(FakePredictor):
+        def __call__(self, audio, prompts):
+            heard.extend(len(a) for a in audio)
+            return super().__call__(audio, prompts)
+
+    run(tmp_path, task, Listening(max_seconds=1.0))
+    assert heard == [160, 16000]
+    report = finish_run(task, tmp_path)
+    assert report["speed"]["rows_cut_to_window"] == 1
+    assert report["speed"]["seconds_cut"] == 0.5
+
+
+def test_speed_counts_compute_and_audio_seconds_of_answered_rows(tmp_path: Path) -> None:
+    task = tone_task(4)
+    run(tmp_path, task, FakePredictor(delay=0.02), batch_size=2)
+    speed = finish_run(task, tmp_path)["speed"]
+    times = [t["seconds"] for t in read_records(tmp_path / "timings.jsonl")]
+    assert speed["audio_seconds"] == pytest.approx(0.04)
+    assert speed["compute_seconds"] == pytest.approx(sum(times))
+    assert 0.04 <= sum(times) < 0.4
+    assert speed["rtf"] == pytest.approx(sum(times) / 0.04)
+    assert speed["nfe_mean"] == pytest.approx(4.5)
+    assert speed["tokens_per_forward"] == pytest.approx((16 / 4 + 16 / 5) / 2)
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    task = tone_task(3)
+    start_run(task, {"model": "a", "steps": 4}, tmp_path)
+    start_run(task, {"model": "a", "steps": 4}, tmp_path)
+    with pytest.raises(DataError, match=r"model\.steps was 4, is 16"):
+        start_run(task, {"model": "a", "steps": 16}, tmp_path)
+    with pytest.raises(DataError, match=r"task\.rows was 3, is 2"):
+        start_run(tone_task(2), {"model": "a", "steps": 4}, tmp_path)
+    with pytest.raises(DataError, match=r"task\.choice_seed was None, is 1"):
+        start_run(tone_task(3, choice_seed=1), {"model": "a", "steps": 4}, tmp_path)
+    known = read_run(tmp_path)
+    assert known is not None
+    assert len(known["starts"]) == 2
+    assert {"torch", "dllm-audio"} <= set(known["starts"][0]["versions"])
+
+
+def test_a_damaged_run_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"settings": {}}')
+    with pytest.raises(DataError, match=r"run\.json: expected the record of a run"):
+        start_run(tone_task(2), {"model": "a"}, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
+    count, batch_size, kills = 300, 4, 10
+    task = tone_task(count)
+    run(tmp_path / "calm", task)
+    merge_shards(task, tmp_path / "calm")
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["helpers", "dllm_audio.evaluation.run_info"])
+    folder, log = tmp_path / "killed", tmp_path / "calls"
+    arguments = (str(folder), str(log), count, 0.004, batch_size)
+    rng, survived = random.Random(os.urandom(8)), []
+    for _ in range(kills):
+        child = context.Process(target=run_in_child, args=arguments)
+        child.start()
+        before = len(shard_records(folder, "results"))
+        deadline = time.monotonic() + 30
+        # Wait for the child to get going, then let it live for a random moment more.
+        while time.monotonic() < deadline and len(shard_records(folder, "results")) == before:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        done = {r["id"] for r in shard_records(folder, "results")}
+        assert set(survived) <= done
+        survived = sorted(done)
+    assert 0 < len(survived) < count
+    last = context.Process(target=run_in_child, args=arguments)
+    last.start()
+    last.join()
+    assert last.exitcode == 0
+    merge_shards(task, folder)
+    calm, killed = ((tmp_path / x / "results.jsonl").read_bytes() for x in ("calm", "killed"))
+    assert calm == killed
+    calls = [int(line) for line in log.read_text().split()]
+    assert set(calls) == set(range(count))
+    # Only what was being computed at the moment of a kill may be computed again.
+    assert len(calls) <= count + kills * batch_size
