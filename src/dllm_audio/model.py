@@ -83,9 +83,17 @@ class AudioDiffusionLM(nn.Module):
         encoder, adapter, backbone, tokenizer, generation = read_folder(directory, dtype, device)
         return cls(encoder, adapter, backbone, tokenizer, generation=generation).eval()  # type: ignore[arg-type]
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Write ``config.json``, safetensors and the tokenizer; see :meth:`from_pretrained`."""
-        write_folder(self, directory)
+    def save_pretrained(
+        self, directory: str | Path, *, storage_dtype: torch.dtype | None = None
+    ) -> None:
+        """Write ``config.json``, safetensors and the tokenizer; see :meth:`from_pretrained`.
+
+        Args:
+            directory: made when it does not exist.
+            storage_dtype: of the weights on disk, for example ``torch.float16`` to halve a
+                float32 model; loading restores the model's own dtype. None keeps it.
+        """
+        write_folder(self, directory, storage_dtype)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> None:
         """Save and upload; ``options`` go to ``huggingface_hub.HfApi.upload_folder``."""

@@ -24,12 +24,16 @@ _CONFIG = "config.json"
 _PARTS = ("encoder", "adapter", "backbone")
 
 
-def write_folder(model: Any, directory: str | Path) -> None:
+def write_folder(
+    model: Any, directory: str | Path, storage_dtype: torch.dtype | None = None
+) -> None:
     """Save a model; every file appears whole or not at all.
 
     Args:
         model: an ``AudioDiffusionLM``.
         directory: made when it does not exist; weights of an earlier save are replaced.
+        storage_dtype: of floating-point weights on disk; None keeps the model's. The config
+            names the model's own dtype, which loading restores.
     """
     from huggingface_hub import save_torch_state_dict
 
@@ -44,7 +48,7 @@ def write_folder(model: Any, directory: str | Path) -> None:
         "generation": model.generation,
     }
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as scratch:
-        save_torch_state_dict(_state_dict(model), scratch, safe_serialization=True)
+        save_torch_state_dict(_state_dict(model, storage_dtype), scratch, safe_serialization=True)
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(scratch)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
@@ -97,6 +101,9 @@ def read_folder(
     return encoder, adapter, backbone, tokenizer, dict(config.get("generation") or {})  # type: ignore[return-value]
 
 
-def _state_dict(model: Any) -> dict[str, Tensor]:
+def _state_dict(model: Any, dtype: torch.dtype | None) -> dict[str, Tensor]:
     parts = nn.ModuleDict({name: getattr(model, name) for name in _PARTS})
-    return dict(parts.state_dict())
+    return {
+        name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        for name, tensor in parts.state_dict().items()
+    }
