@@ -59,7 +59,7 @@ def test_the_index_remembers_until_a_file_changes(
     options = {"on_unreadable": "skip", "index": index, "progress": False}
     first = check_audio(dataset, **options)
     with index.open("a") as file:
-        file.write('{"key": "half a li')  # an interrupted check
+        file.write('\n{"key": "half a li')  # an interrupted check
     decoded: list[str] = []
     decode = audio_check._decode
 
