@@ -50,7 +50,9 @@ class FakePredictor:
     description: Mapping[str, Any] = field(default_factory=lambda: {"model": "fake", "seed": 0})
     batches: list[int] = field(default_factory=list)
 
-    def __call__(self, audio: Sequence[Tensor], prompts: Sequence[str]) -> Predictions:
+    def __call__(
+        self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Predictions:
         self.batches.append(len(prompts))
         numbers = [int(p.split("row ")[1].split("?")[0]) for p in prompts]
         if self.log is not None:

@@ -10,7 +10,7 @@ import pytest
 from dllm_audio.errors import DataError, InvalidArgumentError
 from dllm_audio.evaluation.asr import (
     ASR,
-    is_spoken_digits,
+    folder_source,
     librispeech_source,
     spoken_digits_source,
 )
@@ -155,6 +155,7 @@ def test_librispeech_folders_are_read(tmp_path: Path) -> None:
     assert [row["text"] for row in source.rows] == ["HE BEGAN", "A B"]
     assert source.audio(1) == folder / "61-70968-0001.flac"
     assert source.rows[0]["speaker"] == "61"
+    assert folder_source(tmp_path).rows == source.rows
     with pytest.raises(DataError, match=r"trans\.txt"):
         librispeech_source(tmp_path / "nowhere")
 
@@ -168,8 +169,7 @@ def test_spoken_digit_folders_become_manifests(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [r["id"] for r in spoken_digits_source(tmp_path, "train").rows] == ["7_ann_5"]
     assert len(spoken_digits_source(tmp_path, "all").rows) == 3
-    assert is_spoken_digits(tmp_path)
-    assert not is_spoken_digits(tmp_path.parent)
+    assert folder_source(tmp_path, "train").rows == spoken_digits_source(tmp_path, "train").rows
     with pytest.raises(InvalidArgumentError, match="split"):
         spoken_digits_source(tmp_path, "dev")
 

@@ -71,8 +71,8 @@ def test_transcription_reports_have_the_same_form(tmp_path: Path) -> None:
     task = make_task(ASR, rows_source(rows, "three"))
 
     class Constant(FakePredictor):
-        def __call__(self, audio, prompts):
-            return super().__call__(audio, ["row 1?"] * len(prompts))
+        def __call__(self, audio, prompts, seeds):
+            return super().__call__(audio, ["row 1?"] * len(prompts), seeds)
 
     run_task(task, Constant(), tmp_path, progress=False)
     report = finish_run(task, tmp_path)

@@ -15,6 +15,7 @@ from helpers import FakePredictor, run_in_child, tone_rows, tone_task
 
 from dllm_audio.errors import DataError, InvalidArgumentError, ShapeError
 from dllm_audio.evaluation.multiple_choice import MMAU
+from dllm_audio.evaluation.predictors import Predictions
 from dllm_audio.evaluation.report import finish_run
 from dllm_audio.evaluation.run_info import read_run, start_run
 from dllm_audio.evaluation.runner import Shard, merge_shards, run_task, shard_records
@@ -107,10 +108,10 @@ def test_unreadable_audio_is_a_record_with_a_reason_and_the_run_goes_on(tmp_path
 
 def test_a_refused_batch_is_answered_row_by_row(tmp_path: Path) -> None:
     class Picky(FakePredictor):
-        def __call__(self, audio, prompts):
+        def __call__(self, audio, prompts, seeds):
             if any("row 3?" in p for p in prompts):
                 raise ShapeError("audio", "less", "more\nthan that")
-            return super().__call__(audio, prompts)
+            return super().__call__(audio, prompts, seeds)
 
     task, predictor = tone_task(6), Picky()
     run(tmp_path, task, predictor, batch_size=3)
@@ -122,10 +123,10 @@ def test_a_refused_batch_is_answered_row_by_row(tmp_path: Path) -> None:
 
 def test_a_bug_in_the_predictor_ends_the_run_and_keeps_what_was_done(tmp_path: Path) -> None:
     class Buggy(FakePredictor):
-        def __call__(self, audio, prompts):
+        def __call__(self, audio, prompts, seeds):
             if "row 2?" in prompts[0]:
                 raise ZeroDivisionError
-            return super().__call__(audio, prompts)
+            return super().__call__(audio, prompts, seeds)
 
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, tone_task(6), Buggy())
@@ -140,9 +141,9 @@ def test_audio_beyond_the_window_is_cut_and_counted(tmp_path: Path) -> None:
     heard = []
 
     class Listening(FakePredictor):
-        def __call__(self, audio, prompts):
+        def __call__(self, audio, prompts, seeds):
             heard.extend(len(a) for a in audio)
-            return super().__call__(audio, prompts)
+            return super().__call__(audio, prompts, seeds)
 
     run(tmp_path, task, Listening(max_seconds=1.0))
     assert heard == [160, 16000]
@@ -162,6 +163,19 @@ def test_speed_counts_compute_and_audio_seconds_of_answered_rows(tmp_path: Path)
     assert speed["rtf"] == pytest.approx(sum(times) / 0.04)
     assert speed["nfe_mean"] == pytest.approx(4.5)
     assert speed["tokens_per_forward"] == pytest.approx((16 / 4 + 16 / 5) / 2)
+
+
+def test_a_row_draws_the_same_numbers_in_any_batch_and_others_under_another_seed(tmp_path) -> None:
+    class Sampling(FakePredictor):
+        def __call__(self, audio, prompts, seeds):
+            return Predictions([str(s) for s in seeds], [1] * len(seeds), [1] * len(seeds))
+
+    task, texts = tone_task(6), []
+    for name, options in (("a", {"batch_size": 4}), ("b", {}), ("c", {"seed": 1})):
+        run(tmp_path / name, task, Sampling(), **options)
+        texts.append([r["prediction"] for r in merge_shards(task, tmp_path / name)])
+    assert texts[0] == texts[1]
+    assert len({*texts[0], *texts[2]}) == 12
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:

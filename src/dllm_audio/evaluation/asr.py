@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.toy import HumanDigits
 from ..errors import DataError, InvalidArgumentError
 from .items import Item, first_text_field, item_id
 from .settings import DecodeSettings, published
-from .sources import HubDataset, Source, rows_source
+from .sources import HubDataset, Source, open_source, rows_source
 from .wer import normalizer_description, word_errors
 
 INSTRUCTION = "Please transcribe the audio to text."
 _TEXT_FIELDS = ("text", "transcription", "transcript", "sentence")
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_DIGIT_FILE = re.compile(r"^(\d)_([^_]+)_(\d+)\.wav$")
+_TEST_TAKES = 5  # recordings 0 to 4 of a speaker and digit are the customary test split
 
 
 @dataclass(frozen=True)
@@ -119,19 +118,31 @@ def spoken_digits_source(folder: str | Path, split: str = "test") -> Source:
     """
     if split not in ("test", "train", "all"):
         raise InvalidArgumentError("split", '"test", "train" or "all"', split)
-    root = Path(folder)
     rows = []
-    for path in sorted(root.glob("*.wav")):
-        match = _DIGIT_FILE.match(path.name)
-        if match is None or split not in ("all", "test" if int(match[3]) < 5 else "train"):
-            continue
-        text = _DIGITS[int(match[1])]
-        rows.append({"id": path.stem, "audio": path.name, "text": text, "speaker": match[2]})
+    for take in HumanDigits(folder).recordings:
+        index = int(take.path.stem.rpartition("_")[2])
+        if split in ("all", "test" if index < _TEST_TAKES else "train"):
+            row = {"id": take.path.stem, "audio": take.path.name, "text": take.text}
+            rows.append({**row, "speaker": take.speaker})
     if not rows:
-        raise DataError(f"{root}: expected {{digit}}_{{speaker}}_{{index}}.wav files, got none")
-    return rows_source(rows, f"spoken digits, {split}", root)
+        raise DataError(f"{folder}: holds no recordings of the {split} split")
+    return rows_source(rows, f"spoken digits, {split}", Path(folder))
 
 
-def is_spoken_digits(folder: Path) -> bool:
-    """Whether a folder holds recordings named as in the Free Spoken Digit Dataset."""
-    return any(_DIGIT_FILE.match(path.name) for path in folder.glob("?_*.wav"))
+def folder_source(folder: str | Path, split: str | None = None) -> Source:
+    """A folder of speech, recognized by its files: LibriSpeech, spoken digits, or a data set.
+
+    Args:
+        folder: an unpacked LibriSpeech folder, recordings of the Free Spoken Digit Dataset, or a
+            folder written by ``datasets``.
+        split: of the latter two.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    root = Path(folder)
+    if next(root.rglob("*.trans.txt"), None) is not None:
+        return librispeech_source(root)
+    if next(root.glob("[0-9]_*_[0-9]*.wav"), None) is not None:
+        return spoken_digits_source(root, split or "test")
+    return open_source(root, split=split)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -37,8 +38,17 @@ class Predictor(Protocol):
         """What it is, for the report: model, sampler, dtype, seed ..."""
         ...
 
-    def __call__(self, audio: list[Tensor], prompts: list[str]) -> Predictions:
-        """Answer a batch of mono 16 kHz waveforms ``[T]`` and prompts."""
+    def __call__(
+        self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Predictions:
+        """Answer a batch.
+
+        Args:
+            audio: mono 16 kHz waveforms ``[T]``.
+            prompts: one a row.
+            seeds: one a row, for whoever samples; fixed by the run's seed and the row's id, so
+                that a row's answer depends neither on its batch nor on interruptions.
+        """
         ...
 
 
@@ -54,7 +64,7 @@ class FunctionPredictor:
     Example:
         >>> import torch
         >>> always_a = FunctionPredictor(lambda audio, prompt: "A", {"model": "always A"})
-        >>> always_a([torch.zeros(16000)], ["Which?"]).texts
+        >>> always_a([torch.zeros(16000)], ["Which?"], [0]).texts
         ['A']
     """
 
@@ -62,7 +72,9 @@ class FunctionPredictor:
     description: Mapping[str, Any] = field(default_factory=dict)
     max_seconds: float | None = None
 
-    def __call__(self, audio: list[Tensor], prompts: list[str]) -> Predictions:
+    def __call__(
+        self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Predictions:
         """Answer one row after another; no forward passes are known."""
         texts = [self.function(a, p) for a, p in zip(audio, prompts, strict=True)]
         return Predictions(texts, [0] * len(texts), [0] * len(texts))
@@ -74,20 +86,27 @@ class ModelPredictor:
 
     Attributes:
         model: the model.
-        sampler: how a response is decoded.
+        sampler: how a response is decoded; None: the model's own default.
         description: what it is.
-        max_seconds: the encoder's window.
     """
 
     model: Any
-    sampler: Any
-    description: Mapping[str, Any]
-    max_seconds: float | None
+    sampler: Any = None
+    description: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, audio: list[Tensor], prompts: list[str]) -> Predictions:
+    @property
+    def max_seconds(self) -> float:
+        """The encoder's window."""
+        return float(self.model.encoder.window_seconds)
+
+    def __call__(
+        self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
+    ) -> Predictions:
         """Answer a batch; see ``Predictor``."""
-        output = self.model.generate(audio=audio, prompts=prompts, sampler=self.sampler)
-        rows, length = output.sampler_output.tokens.shape
-        return Predictions(
-            list(output.texts), output.sampler_output.row_nfe.tolist(), [length] * rows
+        streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generation = self.model.generate(
+            audio=list(audio), prompts=list(prompts), sampler=self.sampler, generator=streams
         )
+        output = generation.output
+        rows, length = output.tokens.shape
+        return Predictions(list(generation.texts), output.row_nfe.tolist(), [length] * rows)

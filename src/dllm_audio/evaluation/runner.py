@@ -12,6 +12,7 @@ the ``results.jsonl`` of an undisturbed one.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,6 +72,7 @@ def run_task(
     *,
     batch_size: int = 1,
     shard: Shard | None = None,
+    seed: int = 0,
     progress: bool = True,
 ) -> None:
     """Answer every question of a task that has no answer yet.
@@ -85,6 +87,7 @@ def run_task(
         folder: where results are kept.
         batch_size: questions answered at once.
         shard: this process among several; None: alone.
+        seed: for predictors that sample.
         progress: show a progress bar.
 
     Raises:
@@ -113,7 +116,7 @@ def run_task(
         # A kill between the two files leaves times without a result: they are taken again.
         timed = {record["id"] for record in timings.records}
         for batch in _read_ahead(task, todo, batch_size, predictor.max_seconds):
-            records, times = _answer(batch, predictor)
+            records, times = _answer(batch, predictor, seed)
             timings.append([t for t in times if t["id"] not in timed])
             results.append(records)
             bar.update(len(batch))
@@ -190,7 +193,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _answer(
-    batch: list[_Row], predictor: Predictor
+    batch: list[_Row], predictor: Predictor, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Records and times of a batch; where the model refuses it, row by row."""
     heard = [row for row in batch if row.audio is not None]
@@ -201,7 +204,11 @@ def _answer(
         group = groups.pop(0)
         start = time.perf_counter()
         try:
-            output = predictor([r.audio for r in group if r.audio is not None], _prompts(group))
+            output = predictor(
+                [row.audio for row in group if row.audio is not None],
+                [row.prompt for row in group],
+                [_row_seed(seed, row.identifier) for row in group],
+            )
         except (DllmAudioError, torch.OutOfMemoryError) as error:
             if len(group) > 1:
                 groups = [[row] for row in group] + groups
@@ -224,8 +231,10 @@ def _answer(
     return records, clocked
 
 
-def _prompts(rows: list[_Row]) -> list[str]:
-    return [row.prompt for row in rows]
+def _row_seed(seed: int, identifier: str) -> int:
+    """63 bits that depend on nothing but the run's seed and the row."""
+    digest = hashlib.sha256(f"{seed}:{identifier}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _record(row: _Row, answer: Mapping[str, Any]) -> dict[str, Any]:
