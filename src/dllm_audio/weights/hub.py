@@ -35,12 +35,12 @@ def resolve_directory(
     Raises:
         CheckpointError: neither a directory nor an id that can be reached.
     """
-    path = Path(id_or_dir).expanduser()
-    if path.is_dir():
-        return path
     name = str(id_or_dir)
+    path = Path(id_or_dir).expanduser()
+    if name and path.is_dir():
+        return path
     if path.exists() or not _HUB_ID.fullmatch(name):
-        raise CheckpointError(f"{name}: expected a directory or a hub id such as 'org/name'")
+        raise CheckpointError(f"{name!r}: expected a directory or a hub id such as 'org/name'")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

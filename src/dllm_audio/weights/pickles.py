@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +35,12 @@ def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
-    archive = zipfile.is_zipfile(path)
     if not unusual_container:
-        _check_container(path, archive)
+        _check_container(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # damage; told below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
             f"{path}: holds something other than plain tensors, which loading would have to run; "
@@ -66,20 +69,25 @@ def check_tensors(source: str | Path, content: Any) -> dict[str, Tensor]:
 
 
 # What the unpickler and the archive reader raise on damaged bytes.
-_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+_DAMAGE = (
+    *(OSError, EOFError, MemoryError, RuntimeError, ValueError, TypeError),
+    *(LookupError, ArithmeticError, AttributeError, AssertionError, struct.error),
+)
 
 
-def _check_container(path: Path, archive: bool) -> None:
+def _check_container(path: Path) -> None:
+    try:
+        archive = zipfile.is_zipfile(path)
+        if archive:
+            with zipfile.ZipFile(path) as reader:
+                entries = reader.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(f"{path}: damaged archive ({error})") from error
     if not archive:
         raise UnsafeCheckpointError(
             f"{path}: not an archive of today's torch.save (damaged, or written before "
             "PyTorch 1.6; unsafe_pickle=True reads the old format, still without running code)"
         )
-    try:
-        with zipfile.ZipFile(path) as reader:
-            entries = reader.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: damaged archive ({error})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise UnsafeCheckpointError(
             f"{path}: a compressed archive, which torch.save does not write "
