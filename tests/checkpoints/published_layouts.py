@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import load_golden, load_golden_json
@@ -103,3 +103,8 @@ def diffa_2_folder(root: Path) -> Path:
     diffa_folder(root, {**adapter_tensors(), **lora_tensors()})
     diffa_folder(root / "stage1", stage_1_tensors())
     return root
+
+
+def read_folder(root: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder, by safetensors' own means."""
+    return {n: t for file in root.glob("*.safetensors") for n, t in load_file(file).items()}

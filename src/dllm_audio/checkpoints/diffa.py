@@ -12,10 +12,10 @@ import torch
 from ..backbones import LLaDA
 from ..backbones.loading import native_name
 from ..encoders import WhisperEncoder
-from ..errors import CheckpointError, InvalidArgumentError
+from ..errors import CheckpointError, InvalidArgumentError, UnsafeCheckpointError
 from ..model import AudioDiffusionLM
 from ..prompts import load_tokenizer
-from ..weights import load_weights, read_json, resolve_directory
+from ..weights import check_inside, load_weights, read_json, resolve_directory
 from .assembly import Surroundings, build_adapter, used_tensors
 from .crosscheck import check_configs, check_tokenizer
 from .keys import from_published
@@ -108,8 +108,14 @@ def _locate(path: str | Path, stage: int) -> tuple[Path, dict[str, Any]]:
     patterns = tuple(f"{name}/{file}" if name else file for file in _FILES)
     root = resolve_directory(path, patterns=patterns)
     folder = root / name
-    own = folder / "config.json"
-    return folder, read_json(own if own.exists() else root / "config.json")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise UnsafeCheckpointError(f"{folder}: links to {folder.resolve()}, outside {root}")
+    file = folder / "config.json"
+    if not file.exists():
+        file = root / "config.json"
+    config = read_json(file)
+    check_inside(root, file)
+    return folder, config
 
 
 def _lora_alpha(source: str, config: Mapping[str, Any]) -> float:
