@@ -44,7 +44,12 @@ class NonFiniteLogitsError(DllmAudioError, ArithmeticError):
     """The predictor returned NaN; decoding on would produce garbage."""
 
     def __init__(self, row: int, nfe: int) -> None:
-        super().__init__(f"predictor: expected finite logits, got NaN in row {row}, pass {nfe}")
+        super().__init__(row, nfe)  # the arguments themselves: pickling calls with them again
+        self.row = row
+        self.nfe = nfe
+
+    def __str__(self) -> str:
+        return f"predictor: expected finite logits, got NaN in row {self.row}, pass {self.nfe}"
 
 
 class AudioError(DllmAudioError, ValueError):
@@ -83,5 +88,16 @@ class MissingDependencyError(DllmAudioError, ImportError):
     """An optional package is needed for this call; the message says how to install it."""
 
     def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
+        super().__init__(package, purpose, extra)
+        self.package = package
+        self.purpose = purpose
+        self.extra = extra
+
+    def __str__(self) -> str:
+        extra, package = self.extra, self.package
         install = f"pip install 'dllm-audio[{extra}]'" if extra else f"pip install {package}"
-        super().__init__(f"{package} is needed for {purpose}; install it with: {install}")
+        return f"{package} is needed for {self.purpose}; install it with: {install}"
+
+
+class TrainingError(DllmAudioError):
+    """A training run cannot go on; what it saved before is kept and named in the message."""

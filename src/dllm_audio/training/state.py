@@ -1,0 +1,135 @@
+"""What a checkpoint holds: trainable weights, optimizer and schedule, without pickles.
+
+Weights and moments are gathered whole, so that a run may go on with another number of processes.
+Frozen weights are not stored: they come from where they came from before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from ..errors import CheckpointError, TrainingError
+
+WEIGHTS = "trainable.safetensors"
+MOMENTS = "optimizer.safetensors"
+OPTIMIZER = "optimizer.json"
+SCHEDULER = "scheduler.json"
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Trainable weights by name, whole, on the CPU (on rank 0; empty elsewhere when sharded)."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    state = get_model_state_dict(model, options=options)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    # Buffers stay behind: they are constants of the architecture.
+    return {k: v.contiguous() for k, v in state.items() if _bare(k) in {_bare(n) for n in trained}}
+
+
+def load_trainable_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load trainable weights into a model, sharded or not.
+
+    Raises:
+        CheckpointError: names or shapes are not those of the model's trainable parameters.
+    """
+    expected = {_bare(n): tuple(p.shape) for n, p in model.named_parameters() if p.requires_grad}
+    found = {_bare(name): tuple(tensor.shape) for name, tensor in state.items()}
+    if found != expected:
+        missing, extra = sorted(expected.keys() - found.keys()), found.keys() - expected.keys()
+        shapes = [n for n in expected.keys() & found.keys() if expected[n] != found[n]]
+        raise CheckpointError(
+            f"{source}: not a checkpoint of this model: missing {missing[:3]}, unexpected "
+            f"{sorted(extra)[:3]}, other shapes {sorted(shapes)[:3]}"
+        )
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, dict(state), options=options)
+
+
+def save_weights(state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write trainable weights.
+
+    Raises:
+        TrainingError: a weight is not finite, and a checkpoint of it would be worth nothing.
+    """
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise TrainingError(f"weights are not finite: {broken[:3]}")
+    save_file(dict(state), folder / WEIGHTS)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Read what :func:`save_weights` wrote."""
+    load_trainable_state(model, _read_tensors(folder / WEIGHTS), str(folder))
+
+
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Moments and settings by name, whole, on the CPU; every process must call."""
+    options = StateDictOptions(
+        full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True
+    )
+    return get_optimizer_state_dict(model, optimizer, options=options)
+
+
+def save_optimizer(state: Mapping[str, Any], folder: Path) -> None:
+    """Write what :func:`optimizer_state` gave: tensors as safetensors, the rest as JSON."""
+    tensors = {k: v.contiguous() for k, v in state.items() if isinstance(v, Tensor)}
+    save_file(tensors, folder / MOMENTS)
+    rest = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    _write_json(folder / OPTIMIZER, rest)
+
+
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Read what :func:`save_optimizer` wrote."""
+    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in _read(folder / OPTIMIZER).items()}
+    options = StateDictOptions(full_state_dict=True, flatten_optimizer_state_dict=True)
+    state: dict[str, Any] = {**_read_tensors(folder / MOMENTS), **rest}
+    set_optimizer_state_dict(model, optimizer, state, options=options)
+
+
+def save_scheduler(scheduler: Any, folder: Path) -> None:
+    """Write the state of a learning rate schedule."""
+    _write_json(folder / SCHEDULER, scheduler.state_dict())
+
+
+def load_scheduler(scheduler: Any, folder: Path) -> None:
+    """Read what :func:`save_scheduler` wrote."""
+    scheduler.load_state_dict(_read(folder / SCHEDULER))
+
+
+def _bare(name: str) -> str:
+    """A name without what DDP, compilation and activation checkpointing put into it."""
+    for part in ("module.", "_orig_mod.", "_checkpoint_wrapped_module."):
+        name = name.replace(part, "")
+    return name
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error

@@ -1,0 +1,291 @@
+"""A transformers Trainer whose runs are exact: any interruption, batching or number of processes.
+
+What it changes: the order of the rows and the noise depend on seed, epoch, step and row alone;
+the loss of a step is divided by the true count over accumulation and processes; checkpoints are
+atomic, free of pickles and hold trainable weights only; a loss that is not finite ends the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from ..data import EpochOrder
+from ..errors import TrainingError
+from . import checkpoints, state
+from .noise import EVALUATION, row_seeds, seed_step
+from .tasks import Task
+
+logger = logging.getLogger(__name__)
+
+
+class ExactTrainer(Trainer):
+    """Trains a :class:`Task`.
+
+    Args:
+        task: what a step computes.
+        args: transformers' training arguments; see :func:`training_arguments`.
+        train_dataset: records with a ``row``.
+        eval_dataset: records, or named sets of records.
+        data_collator: makes batches of records.
+        lengths: one number per training row, to group rows of similar length.
+        callbacks: further callbacks.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        args: TrainingArguments,
+        train_dataset: Dataset[Any],
+        eval_dataset: Any = None,
+        data_collator: Any = None,
+        lengths: Sequence[float] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.lengths = lengths
+        self._order: EpochOrder | None = None
+        self._micro_step = 0
+        self._finite = True
+        self._saving_to: Path | None = None
+        self._problem: Exception | None = None
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        super().__init__(
+            model=task,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            callbacks=[_StepHooks(self), *callbacks],
+        )
+
+    # Data.
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        args = self.args
+        batch = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        seed = args.seed if args.data_seed is None else args.data_seed
+        self._order = EpochOrder(len(dataset), batch, seed, self.lengths)
+        return self._order
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the epoch of the order; called when an epoch begins or is resumed."""
+        if self._order is not None:
+            self._order.set_epoch(epoch)
+
+    # Loss.
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass, from a random state that depends on the step alone."""
+        rank = self.args.process_index
+        seed_step(self.args.seed, self.state.global_step, self._micro_step, rank)
+        self._micro_step += 1
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._finite = self._finite and bool(loss.isfinite())
+        return loss
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Loss of one micro-batch, so scaled that the engines' mean over processes is exact."""
+        inputs = dict(inputs)
+        training = model.training
+        step = self.state.global_step if training else EVALUATION
+        inputs["seeds"] = row_seeds(self.args.seed, step, inputs.pop("row"))
+        outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
+        loss = outputs["loss"]
+        for name, value in outputs.items():
+            if name != "loss":
+                self._collect(name, value, training)
+        if training and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def end_step(self) -> None:
+        """Stop before the optimizer steps on gradients of a loss that is not finite."""
+        self._micro_step = 0
+        finite = torch.tensor(float(self._finite), device=self.args.device)
+        if not bool(self.accelerator.reduce(finite, reduction="sum") == self.args.world_size):
+            raise TrainingError(
+                f"step {self.state.global_step + 1}: the loss is not finite; "
+                f"{self._kept()}; try a lower learning rate or max_grad_norm"
+            )
+
+    def _kept(self) -> str:
+        kept = checkpoints.numbered_checkpoints(Path(self.args.output_dir))
+        return f"the last checkpoint is {kept[0][1]}" if kept else "nothing was saved yet"
+
+    # Extra values of a task in the logs.
+
+    def _collect(self, name: str, value: Tensor, training: bool) -> None:
+        for key, row_values in task_metrics(name, value).items():
+            key = key if training else f"eval_{key}"
+            total, count = self._sums.get(key, (torch.zeros((), device=value.device), 0))
+            self._sums[key] = (total + row_values.float().sum(), count + row_values.numel())
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log with the means of the task's own values since the last time."""
+        prefix = "eval_" if any(name.startswith("eval_") for name in logs) else ""
+        for name in sorted(n for n in self._sums if n.startswith("eval_") == bool(prefix)):
+            total, count = self._sums.pop(name)
+            pair = torch.stack((total, total.new_tensor(float(count))))
+            summed = self.accelerator.reduce(pair, reduction="sum")
+            logs[name] = float(summed[0] / summed[1])
+        super().log(logs, *args, **kwargs)
+
+    # Checkpoints.
+
+    def resume(self) -> Any:
+        """Train, going on from the last good checkpoint of the output folder if there is one."""
+        if self.is_world_process_zero():
+            checkpoints.remove_leftovers(self.args.output_dir)
+        self.accelerator.wait_for_everyone()
+        found = checkpoints.last_good_checkpoint(self.args.output_dir)
+        if found is not None:
+            logger.warning("going on from %s", found)
+        return self.train(resume_from_checkpoint=None if found is None else str(found))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # While a checkpoint is being written, everything goes to the hidden folder.
+        return super()._get_output_dir(trial) if self._saving_to is None else str(self._saving_to)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        root = Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
+        staging = checkpoints.staging_folder(root / name)
+        self._saving_to, self._problem = staging, None
+        try:
+            with self._noting_problems():
+                super()._save_checkpoint(model, trial)
+        finally:
+            self._saving_to = None
+        self._agree(name, staging)
+        if self.is_world_process_zero():
+            with self._noting_problems():
+                checkpoints.publish(staging / name, root / name)
+        self._agree(name, staging)
+        if self.is_world_process_zero():
+            shutil.rmtree(staging, ignore_errors=True)
+            checkpoints.remove_old(root, self.args.save_total_limit)
+
+    @contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        """Keep a failure for later: the other processes wait in collective calls meanwhile."""
+        try:
+            yield
+        except (OSError, SafetensorError, TrainingError) as error:
+            self._problem = self._problem or error
+
+    def _agree(self, name: str, staging: Path) -> None:
+        """Stop on every process when saving failed on one of them."""
+        failed = torch.tensor(float(self._problem is not None), device=self.args.device)
+        if not bool(self.accelerator.reduce(failed, reduction="sum") > 0):
+            return
+        # A full disk gets its room back.
+        shutil.rmtree(staging, ignore_errors=True)
+        reason = self._problem or "another process could not write"
+        raise TrainingError(
+            f"{name} could not be saved: {reason}; {self._kept()}"
+        ) from self._problem
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trainable weights; the whole model is ``task.model.save_pretrained``."""
+        folder = Path(output_dir or self.args.output_dir)
+        weights = self._trainable_state()
+        with self._noting_problems():
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.args.should_save:
+                state.save_weights(weights, folder)
+        if not _internal_call and self._problem is not None:
+            raise TrainingError(f"{folder}: {self._problem}") from self._problem
+
+    def _trainable_state(self) -> dict[str, Tensor]:
+        if not self.is_deepspeed_enabled:
+            return state.trainable_state(self.model)
+        whole = self.accelerator.get_state_dict(self.deepspeed)
+        names = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        return {name: tensor for name, tensor in (whole or {}).items() if name in names}
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_deepspeed_enabled:
+            return super()._save_optimizer_and_scheduler(output_dir)
+        moments = state.optimizer_state(self.model, _bare(self.optimizer))
+        if self.args.should_save:
+            with self._noting_problems():
+                state.save_optimizer(moments, Path(output_dir))
+                state.save_scheduler(self.lr_scheduler, Path(output_dir))
+        return None
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Nothing: every step seeds itself."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing: every step seeds itself."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        state.load_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.is_deepspeed_enabled:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            state.load_optimizer(self.model, _bare(self.optimizer), Path(checkpoint))
+            state.load_scheduler(self.lr_scheduler, Path(checkpoint))
+        return None
+
+
+class _StepHooks(TrainerCallback):
+    """Transformers' public moments at which the trainer acts."""
+
+    def __init__(self, trainer: ExactTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A resumed run has a fractional epoch here.
+        self.trainer.begin_epoch(int(state.epoch or 0))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.end_step()
+
+
+def task_metrics(name: str, value: Tensor) -> dict[str, Tensor]:
+    """What is logged of a task's output besides its loss."""
+    if name == "margin":
+        return {"margin": value, "preference_accuracy": value > 0}
+    return {name: value}
+
+
+def training_arguments(output_dir: str | Path, **options: Any) -> TrainingArguments:
+    """Transformers' arguments with the settings that exact runs need.
+
+    Args:
+        output_dir: folder of checkpoints, logs and curves.
+        options: any of transformers' ``TrainingArguments``.
+    """
+    fixed = {
+        "remove_unused_columns": False,  # records are objects, not columns
+        "label_names": ["labels"],
+        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
+        "average_tokens_across_devices": True,
+        "prediction_loss_only": True,
+    }
+    return TrainingArguments(str(output_dir), **{**options, **fixed})
+
+
+def _bare(optimizer: Any) -> torch.optim.Optimizer:
+    """The optimizer inside accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)

@@ -1,0 +1,149 @@
+"""A model of a few thousand parameters and a handful of rows, for tests of training."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import WhisperConfig
+
+from dllm_audio import (
+    AcousticAdapter,
+    AudioDiffusionLM,
+    ChatTemplate,
+    DualAdapter,
+    LLaDA,
+    LLaDAConfig,
+    LogMel,
+    PromptedSemanticAdapter,
+    SemanticAdapter,
+    WhisperEncoder,
+)
+from dllm_audio.data import (
+    DiffusionCollator,
+    EosPadding,
+    ExampleParser,
+    PreferenceCollator,
+    PreferenceParser,
+    RecordDataset,
+)
+from dllm_audio.training import LoRASettings, attach_lora, train_only, training_arguments
+
+LOG_MEL = LogMel(80, chunk_length=0.4)
+LORA = LoRASettings(rank=2, alpha=4, dropout=0.0)
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+class WordTokenizer:
+    """Chat markers and a few words are one token each; everything else is a character class."""
+
+    markers = (
+        "<|startoftext|>",
+        "<|endoftext|>",
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|mdm_mask|>",
+    )
+    vocabulary = (*markers, *WORDS, *"abcdefghijklmnopqrstuvwxyz", "\n", " ", "?")
+    eos_token_id, mask_token_id = 1, 5
+    split = re.compile("|".join(map(re.escape, (*markers, *WORDS))) + "|.", re.DOTALL)
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        known = {piece: i for i, piece in enumerate(self.vocabulary)}
+        last = len(self.vocabulary) - 1
+        return [known.get(piece, last) for piece in self.split.findall(text)]
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = True) -> str:
+        pieces = [self.vocabulary[int(i)] for i in token_ids]
+        return "".join(p for p in pieces if not (skip_special_tokens and p in self.markers))
+
+
+TOKENIZER = WordTokenizer()
+
+
+def tiny_model(seed: int = 0, dual: bool = True, dropout: float = 0.0) -> AudioDiffusionLM:
+    torch.manual_seed(seed)
+    encoder = WhisperEncoder(
+        WhisperConfig(
+            d_model=8,
+            encoder_layers=2,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=16,
+            max_source_positions=20,
+        )
+    )
+    backbone = LLaDA(
+        LLaDAConfig(
+            d_model=16,
+            n_layers=2,
+            n_heads=2,
+            mlp_hidden_size=32,
+            vocab_size=len(TOKENIZER.vocabulary),
+            max_sequence_length=256,
+            init_std=0.1,
+            mask_token_id=TOKENIZER.mask_token_id,
+            eos_token_id=TOKENIZER.eos_token_id,
+        )
+    )
+    semantic = SemanticAdapter(8, 16)
+    adapter: Any = PromptedSemanticAdapter(semantic, 3)
+    if dual:
+        acoustic = AcousticAdapter(
+            8, 16, (1, 2), 2, num_queries=4, intermediate_size=16, dropout=dropout
+        )
+        adapter = DualAdapter(semantic, acoustic)
+    return AudioDiffusionLM(encoder, adapter, backbone, TOKENIZER)
+
+
+def lora_model(seed: int = 0) -> AudioDiffusionLM:
+    """A policy as in the last two stages: both adapters and LoRA train."""
+    model = tiny_model(seed)
+    attach_lora(model.backbone, LORA)
+    train_only(model, ["adapter", "lora"])
+    return model
+
+
+def rows(count: int, pairs: bool = False) -> RecordDataset:
+    rng = np.random.default_rng(7)
+    made = []
+    for i in range(count):
+        digits = [WORDS[k] for k in rng.integers(0, 10, 1 + i % 4)]
+        wave = np.sin(np.arange(2000 + 800 * (i % 4)) * (0.05 + 0.01 * i)).astype(np.float32)
+        row = {"audio": (wave, 16000), "question": "what?", "answer": " ".join(digits)}
+        if pairs:
+            row |= {"chosen": " ".join(digits), "rejected": " ".join(reversed(digits)) + " six"}
+        made.append(row)
+    return RecordDataset(made, PreferenceParser() if pairs else ExampleParser())
+
+
+def collator(pairs: bool = False, multiple: int | None = 8) -> Any:
+    kind = PreferenceCollator if pairs else DiffusionCollator
+    return kind(ChatTemplate(TOKENIZER, system=None), LOG_MEL, EosPadding(multiple))
+
+
+def arguments(output_dir: Path, **options: Any) -> Any:
+    defaults = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "max_grad_norm": 1.0,
+        "weight_decay": 0.05,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 1,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "ddp_find_unused_parameters": False,
+        "seed": 5,
+    }
+    return training_arguments(output_dir, **{**defaults, **options})
+
+
+def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -1,0 +1,163 @@
+"""Runs in processes of their own: two ranks over gloo, and runs that are killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Children are forked from a server that has imported these once.
+PRELOADED = ["torch", "transformers", "peft", "accelerate", "dllm_audio.training"]
+FSDP2 = {
+    "fsdp": True,
+    "fsdp_config": {
+        "version": 2,
+        "reshard_after_forward": True,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": ["LLaDABlock", "WhisperEncoderLayer"],
+    },
+}
+
+
+def start(target: Callable[..., None], *args: Any) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_guarded, args=(target, *args), daemon=True)
+    process.start()
+    return process
+
+
+def run(target: Callable[..., None], *args: Any, timeout: float = 120) -> int:
+    process = start(target, *args)
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(f"{target.__name__} still runs after {timeout} s")
+    return process.exitcode
+
+
+def run_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    processes = [
+        start(_ranked, rank, world_size, port, target, args) for rank in range(world_size)
+    ]
+    for process in processes:
+        process.join(180)
+        if process.is_alive():
+            process.kill()
+    assert [process.exitcode for process in processes] == [0] * world_size
+
+
+def _ranked(rank: int, world_size: int, port: int, target: Any, args: Any) -> None:
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    target(*args)
+
+
+def _guarded(target: Any, *args: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        target(*args)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _pose_as_accelerator(args: Any) -> None:
+    """accelerate shards on GPUs and the like only; everything behind that check runs on a CPU."""
+    from accelerate.state import DistributedType, PartialState
+
+    assert args.device.type == "cpu"
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
+    """Train the tiny model; ``kind`` is ``diffusion`` or ``preference``."""
+    from dllm_audio.losses import VRPOLoss
+    from dllm_audio.training import DiffusionTask, ExactTrainer, PreferenceTask, Reference
+
+    from .tiny import LORA, arguments, collator, lora_model, rows
+
+    # Float64, so that the tolerance of the comparison can be tight: AdamW divides by the size of
+    # the gradient, and turns rounding of tiny ones into steps.
+    model = lora_model().double()
+    pairs = kind == "preference"
+    task: Any = DiffusionTask(model)
+    if pairs:
+        task = PreferenceTask(model, VRPOLoss(), Reference("adapter", model, LORA))
+    options = dict(options)
+    sharded = options.pop("fsdp2", False)
+    args = arguments(output_dir, **(options | FSDP2 if sharded else options))
+    if sharded:
+        _pose_as_accelerator(args)
+    trainer = ExactTrainer(task, args, rows(16, pairs), rows(4, pairs), collator(pairs))
+    trainer.resume()
+    return trainer
+
+
+def train_and_export(output_dir: Path, kind: str, options: dict[str, Any]) -> None:
+    """Train, and write the trainable weights to ``output_dir/{kind}.safetensors``."""
+    from safetensors.torch import save_file
+
+    from dllm_audio.training.state import trainable_state
+
+    trainer = trained(output_dir, kind, options)
+    if options.get("fsdp2"):
+        from torch.distributed.tensor import DTensor
+
+        assert all(isinstance(p, DTensor) for p in trainer.model.parameters())
+    state = trainable_state(trainer.model)
+    if trainer.is_world_process_zero():
+        save_file(state, output_dir / f"{kind}.safetensors")
+    losses = trainer.evaluate()["eval_loss"]
+    if trainer.is_world_process_zero():
+        (output_dir / f"{kind}.loss").write_text(str(losses))
+
+
+def train_with_small_disk(output_dir: Path, limit: int) -> None:
+    """Every file may grow to ``limit`` bytes from step 4 on; ends with the error's text."""
+    import signal
+
+    from transformers import TrainerCallback
+
+    from dllm_audio.errors import TrainingError
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    class Fill(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 4:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    from dllm_audio.training import DiffusionTask, ExactTrainer
+
+    from .tiny import arguments, collator, lora_model, rows
+
+    args = arguments(output_dir, save_strategy="steps", save_steps=2, max_steps=6)
+    task = DiffusionTask(lora_model())
+    trainer = ExactTrainer(task, args, rows(16), None, collator(), callbacks=[Fill()])
+    try:
+        trainer.resume()
+    except TrainingError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        (output_dir / "error.txt").write_text(str(error))
+        return
+    raise AssertionError("the run did not notice")
