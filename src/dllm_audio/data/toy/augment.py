@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from .signals import SAMPLING_RATE, band, colored_noise, normalize
+from .signals import SAMPLING_RATE, band, colored_noise, fast_length, normalize
 
 
 def change_speed(signal: np.ndarray, factor: float) -> np.ndarray:
@@ -20,12 +20,13 @@ def change_speed(signal: np.ndarray, factor: float) -> np.ndarray:
 
 def equalize(rng: Generator, signal: np.ndarray, strength_db: float) -> np.ndarray:
     """Apply a smooth random gain curve over log-frequency, up to about ``strength_db``."""
-    spectrum = np.fft.rfft(signal)
-    octaves = np.log2(np.fft.rfftfreq(len(signal), 1 / SAMPLING_RATE)[1:])
+    size = fast_length(len(signal))
+    spectrum = np.fft.rfft(signal, size)
+    octaves = np.log2(np.fft.rfftfreq(size, 1 / SAMPLING_RATE)[1:])
     knots = np.linspace(np.log2(80), np.log2(8000), 7)
     gains = rng.uniform(-strength_db, strength_db, len(knots))
     spectrum[1:] *= 10 ** (np.interp(octaves, knots, gains) / 20)
-    return np.fft.irfft(spectrum, len(signal)).astype(np.float32)
+    return np.fft.irfft(spectrum, size)[: len(signal)].astype(np.float32)
 
 
 def reverberate(rng: Generator, signal: np.ndarray) -> np.ndarray:
@@ -34,7 +35,7 @@ def reverberate(rng: Generator, signal: np.ndarray) -> np.ndarray:
     tail = rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(0.02, 0.06))
     tail *= rng.uniform(0.1, 0.35) / np.sqrt((tail**2).sum())
     tail[0] = 1.0
-    size = len(signal) + len(tail)
+    size = fast_length(len(signal) + len(tail))
     wet = np.fft.irfft(np.fft.rfft(signal, size) * np.fft.rfft(tail, size), size)
     return wet[: len(signal)].astype(np.float32)
 

@@ -62,8 +62,8 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     "noise": (
         "Is the recording clean or noisy?",
         "How is the quality of the recording?",
-        "Is there noise in the recording?",
-        "Is the audio noisy?",
+        "Does the recording sound clean or noisy?",
+        "Is the audio clean or noisy?",
     ),
     "event": (
         "Which sound do you hear?",

@@ -20,19 +20,25 @@ def seconds(duration: float) -> np.ndarray:
     return np.arange(int(duration * SAMPLING_RATE)) / SAMPLING_RATE
 
 
+def fast_length(samples: int) -> int:
+    """A length >= ``samples`` whose Fourier transform is cheap (primes are not)."""
+    return -(-samples // 2048) * 2048
+
+
 def colored_noise(rng: Generator, samples: int, slope: float) -> Signal:
     """Noise whose amplitude spectrum falls as ``f ** -slope`` (0 white, 0.5 pink, 1 brown)."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    spectrum = np.fft.rfft(rng.standard_normal(fast_length(samples)))
     frequency = np.maximum(np.arange(len(spectrum)), 1.0)
-    return normalize(np.fft.irfft(spectrum * frequency**-slope, samples))
+    return normalize(np.fft.irfft(spectrum * frequency**-slope)[:samples])
 
 
 def band(signal: Signal, low: float, high: float) -> Signal:
     """Keep ``low..high`` Hz (ideal filter)."""
-    spectrum = np.fft.rfft(signal)
-    frequency = np.fft.rfftfreq(len(signal), 1 / SAMPLING_RATE)
+    size = fast_length(len(signal))
+    spectrum = np.fft.rfft(signal, size)
+    frequency = np.fft.rfftfreq(size, 1 / SAMPLING_RATE)
     spectrum[(frequency < low) | (frequency > high)] = 0
-    return np.fft.irfft(spectrum, len(signal))
+    return np.fft.irfft(spectrum, size)[: len(signal)]
 
 
 def normalize(signal: Signal, peak: float = 1.0) -> Signal:

@@ -1,0 +1,120 @@
+"""Clips that are described in words instead of heard, to teach the language model its task.
+
+A large language model can answer questions about a clip that is described to it; the adapters only
+have to speak its language.  The tiny one learns that here: where audio embeddings will be, it reads
+the embeddings of words - facts anywhere in the acoustic slots, spoken words in order and with
+pauses in the semantic ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from settings import NUM_QUERIES
+from transformers import PreTrainedTokenizerFast
+
+from dllm_audio import AudioEmbeddings, LLaDA
+from dllm_audio.data.toy import COMMANDS, DIGITS, FAMILIES, Scene, ToyRecord, ask, askable
+from dllm_audio.data.toy.phrasing import CHOICE_LAYOUTS
+from dllm_audio.data.toy.scenes import MAX_DIGITS
+from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
+
+LAYOUT_SHARES = {None: 0.65, "plain": 0.15, "mmau": 0.1, "mmsu": 0.1}
+FACT_NAMES = ("sex", "rate", "noise", "event", "count", "contour", "mode", "tempo")
+SILENCE = " "
+NOTHING = np.zeros(0, np.float32)
+
+
+def draw_layout(rng: Generator) -> str | None:
+    """How a batch asks: freely or with choices."""
+    layouts = list(LAYOUT_SHARES)
+    return layouts[int(rng.choice(len(layouts), p=list(LAYOUT_SHARES.values())))]
+
+
+def draw_record(
+    rng: Generator, family: str | None = None, layout: str | None | bool = False
+) -> ToyRecord:
+    """A question about a clip that was never made.
+
+    Args:
+        rng: source of randomness.
+        family: what to ask; None: any.
+        layout: as in ``ask``; False draws one.
+    """
+    family = family or FAMILIES[int(rng.integers(len(FAMILIES)))]
+    scene = draw_facts(rng)
+    while family not in askable(scene):
+        scene = draw_facts(rng)
+    return ask(scene, family, rng, layout=draw_layout(rng) if layout is False else layout)
+
+
+def draw_facts(rng: Generator) -> Scene:
+    """Facts of a clip, each value as likely as the others."""
+
+    def one(*options):
+        return options[int(rng.integers(len(options)))]
+
+    subject = one("digits", "digits", "command", "sound", "music")
+    if subject == "music":
+        tones = {"contour": one("rising", "falling"), "mode": one("major", "minor")}
+        return Scene(NOTHING, subject, tempo=one("slow", "fast"), **tones)
+    if subject == "sound":
+        counted = rng.random() < 0.6
+        event = one(*STROKES) if counted else one(*TEXTURES)
+        return Scene(NOTHING, subject, event=event, count=one(1, 2, 3, 4, 5) if counted else None)
+    background = {"noise": one("clean", "noisy")} if rng.random() < 0.7 else {"event": one(*EVENTS)}
+    length = 1 if rng.random() < 0.2 else int(rng.integers(2, MAX_DIGITS + 1))
+    words = [DIGITS[int(i)] for i in rng.integers(0, 10, length)]
+    if subject == "command":
+        words = [COMMANDS[int(rng.integers(len(COMMANDS)))]]
+    manner = {"sex": one("man", "woman"), "rate": one("slowly", "quickly")}
+    return Scene(NOTHING, subject, tuple(words), **manner, **background)
+
+
+class Describer:
+    """Turns facts into embeddings that stand where audio will stand."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        self._silence = self._id(SILENCE)
+
+    def __call__(self, backbone: LLaDA, scenes: list[Scene], rng: Generator) -> AudioEmbeddings:
+        """Embeddings of a batch; noise and weak edges keep the model from trusting exact values."""
+        rows = [torch.tensor(self._acoustic(s, rng) + self._semantic(s, rng)) for s in scenes]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._silence)
+        embeds = backbone.embed(ids)
+        silence = backbone.embed(torch.tensor(self._silence))
+        share = torch.from_numpy(rng.uniform(0.5, 1.0, ids.shape)).float()[..., None]
+        embeds = silence + share * (embeds - silence)
+        noise = torch.from_numpy(rng.standard_normal(embeds.shape)).float()
+        return AudioEmbeddings(embeds + 0.3 * embeds.detach().std() * noise, lengths)
+
+    def _acoustic(self, scene: Scene, rng: Generator) -> list[int]:
+        values = [getattr(scene, name) for name in FACT_NAMES]
+        words = [DIGITS[v] if isinstance(v, int) else v for v in values if v is not None]
+        slots = [self._silence] * NUM_QUERIES
+        places = rng.permutation(NUM_QUERIES)
+        for number, place in enumerate(places[: len(words) * int(rng.integers(1, 4))]):
+            slots[int(place)] = self._id(f" {words[number % len(words)]}")
+        return slots
+
+    def _semantic(self, scene: Scene, rng: Generator) -> list[int]:
+        slots = [self._silence] * int(rng.integers(0, 6))
+        for index, word in enumerate(scene.words):
+            # A command's last word tells it from the others and stands for all of it.
+            slots += [self._id(f" {word.split()[-1]}")] * int(rng.integers(1, 4))
+            repeated = index + 1 < len(scene.words) and scene.words[index + 1] == word
+            slots += [self._silence] * int(rng.integers(1 if repeated else 0, 8))
+        slots += [self._silence] * int(rng.integers(0, 6))
+        return slots if scene.words else [self._silence] * int(rng.integers(10, 45))
+
+    def _id(self, text: str) -> int:
+        """The token of one word of the toy world."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) != 1:
+            raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens")
+        return ids[0]
+
+

@@ -1,0 +1,258 @@
+"""Stage 1: the encoder learns words at its end and everything else in its first layers.
+
+The last hidden state is trained on words only: CTC (the words in order) and, because generated
+clips tell where every word lies, a label for each frame (a layer below, for the whole span of the
+word; at the end, for its middle).  Once that works, a center loss (Wen et al., 2016) pulls all
+frames of a word to one point, so that voice, noise and melody do not survive up there.  What the
+acoustic adapter needs is asked from a hidden state half way: small heads read the facts of the clip
+from it.  All heads are thrown away after this stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from clips import Clips
+from fitting import Schedule, fit
+from settings import TAPS, build_encoder
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dllm_audio import WhisperEncoder
+from dllm_audio.data.toy import COMMANDS, DIGITS, Scene
+from dllm_audio.data.toy.signals import EVENTS
+
+WORDS = (*DIGITS, *COMMANDS)
+BLANK = 0
+FACTS: dict[str, tuple] = {
+    "sex": ("man", "woman"),
+    "rate": ("slowly", "quickly"),
+    "noise": ("clean", "noisy"),
+    "event": EVENTS,
+    "count": (1, 2, 3, 4, 5),
+    "contour": ("rising", "falling"),
+    "mode": ("major", "minor"),
+    "tempo": ("slow", "fast"),
+}
+UNKNOWN = -100
+SPIKE = 3  # frames on either side of a word's middle that carry its label
+FRAMES_PER_SECOND = 50
+SPAN_LAYER = 4
+# Where the four heads of each layer look at first, in frames.
+OFFSETS = ((-3, -1, 1, 3), (-6, -2, 2, 6), (-6, -2, 2, 6), (-8, -3, 3, 8), (-8, -3, 3, 8), (-6, -2, 2, 6))
+CENTER_WEIGHT, CENTER_START, CENTER_RAMP = 0.5, 0.3, 0.3  # shares of the training
+
+
+class EncoderPretraining(nn.Module):
+    """The encoder and the heads that teach it."""
+
+    def __init__(self, encoder: WhisperEncoder, probes: int = 8) -> None:
+        super().__init__()
+        width = encoder.hidden_size
+        self.encoder = encoder
+        initialize(encoder)
+        self.word_head = nn.Linear(width, 1 + len(WORDS))
+        self.span_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + len(WORDS)))
+        self.centers = nn.Embedding(1 + len(WORDS), width)
+        self.probes = nn.Parameter(torch.randn(probes, width) / width**0.5)
+        self.probe_norm = nn.LayerNorm(width)
+        self.mix = nn.Sequential(nn.Linear(probes * width, 2 * width), nn.GELU())
+        self.fact_heads = nn.ModuleDict(
+            {name: nn.Linear(2 * width, len(values)) for name, values in FACTS.items()}
+        )
+
+    def forward(
+        self, features: Tensor, frames: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Last hidden state over the whole window, logits of words, spans and each fact."""
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.encoder(features, frames).hidden_states
+            middle = self.probe_norm(hidden[max(TAPS)])
+            attention = (middle @ self.probes.T).softmax(dim=1)
+            read = torch.einsum("bsp,bse->bpe", attention, middle).flatten(1)
+            facts = self.mix(read)
+            logits = {name: head(facts).float() for name, head in self.fact_heads.items()}
+            last = hidden[-1]
+            words = self.word_head(last)
+            spans = self.span_head(hidden[SPAN_LAYER])
+        return last.float(), words.float(), spans.float(), logits
+
+
+def initialize(encoder: WhisperEncoder) -> None:
+    """Start from weights that let the sound through; Whisper's own start is made for large widths.
+
+    Beside the fixed positions, whose size is one, the features would otherwise be lost.
+    """
+    for name, parameter in encoder.named_parameters():
+        if "conv" in name and parameter.dim() == 3:
+            nn.init.kaiming_normal_(parameter)
+        elif parameter.dim() == 2 and "embed_positions" not in name:
+            nn.init.xavier_uniform_(parameter)
+    for layer, offsets in zip(encoder.model.layers, OFFSETS, strict=True):
+        look_aside(layer.self_attn, offsets)
+
+
+@torch.no_grad()
+def look_aside(attention: nn.Module, offsets: tuple[int, ...], sharpness: float = 1.4) -> None:
+    """Let each head start by looking at frames near a fixed offset, like taps of a convolution.
+
+    Finding out that neighbors matter takes a small transformer most of its training.  Whisper's
+    positions are sines and cosines of the same angles; queries and keys that copy both, the query
+    turned by the offset, match best where ``key position = query position + offset``.
+    """
+    width = attention.q_proj.weight.shape[0]
+    half, per_head = width // 2, width // len(offsets) // 2
+    attention.q_proj.weight.mul_(0.2)
+    attention.k_proj.weight.mul_(0.2)
+    for head, offset in enumerate(offsets):
+        for pair in range(per_head):
+            index = 2 * pair  # of the angle: the faster half of them, every other one
+            angle = offset * 10000.0 ** (-index / (half - 1))
+            row = 2 * (head * per_head + pair)
+            sine, cosine = sharpness * math.sin(angle), sharpness * math.cos(angle)
+            for number, (own, other) in enumerate(((cosine, sine), (-sine, cosine))):
+                attention.q_proj.weight[row + number, index] += own
+                attention.q_proj.weight[row + number, half + index] += other
+            attention.k_proj.weight[row, index] += sharpness
+            attention.k_proj.weight[row + 1, half + index] += sharpness
+
+
+def frame_labels(scenes: list[Scene], positions: int, whole: bool) -> Tensor:
+    """``[B, S]`` the word in whose span (or, unless ``whole``, middle) a frame lies, else blank."""
+    labels = torch.full((len(scenes), positions), BLANK)
+    for row, scene in enumerate(scenes):
+        for span in scene.spans:
+            middle = int((span.start + span.end) / 2 * FRAMES_PER_SECOND)
+            start, end = max(middle - SPIKE, 0), middle + SPIKE + 1
+            if whole:
+                start = int(span.start * FRAMES_PER_SECOND)
+                end = int(span.end * FRAMES_PER_SECOND)
+            labels[row, start:end] = 1 + WORDS.index(span.text)
+    return labels
+
+
+def fact_labels(scenes: list[Scene]) -> dict[str, Tensor]:
+    """Index of each fact's value, or ``UNKNOWN``."""
+
+    def index(scene: Scene, name: str) -> int:
+        value = getattr(scene, name)
+        return UNKNOWN if value is None else FACTS[name].index(value)
+
+    return {name: torch.tensor([index(scene, name) for scene in scenes]) for name in FACTS}
+
+
+def word_targets(scenes: list[Scene]) -> list[list[int]]:
+    """CTC targets."""
+    return [[1 + WORDS.index(word) for word in scene.words] for scene in scenes]
+
+
+def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
+    """Hide a few bands and moments, and change level and contrast a little."""
+    batch, mels, frames = features.shape
+
+    def hidden(size: int, longest: int) -> Tensor:
+        width = torch.randint(0, longest + 1, (batch, 1), generator=generator)
+        start = (torch.rand(batch, 1, generator=generator) * (size - width)).long()
+        steps = torch.arange(size)[None]
+        return (steps >= start) & (steps < start + width)
+
+    floor = features.amin(dim=(1, 2), keepdim=True)
+    masked = hidden(mels, 12)[:, :, None] | hidden(frames, 12)[:, None, :]
+    level = 0.1 * torch.randn(batch, 1, 1, generator=generator)
+    return torch.where(masked, floor, features) + level
+
+
+def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) -> WhisperEncoder:
+    """Train from nothing, or go on from ``folder``."""
+    torch.manual_seed(0)
+    model = EncoderPretraining(build_encoder(trainable=True))
+    targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
+    positions = model.encoder.config.max_source_positions
+    labels = frame_labels(clips.scenes, positions, whole=False)
+    span_labels = frame_labels(clips.scenes, positions, whole=True)
+    weight = torch.ones(1 + len(WORDS))
+    weight[BLANK] = 0.2
+    per_epoch = len(clips) // batch_size
+
+    def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
+        generator = torch.Generator().manual_seed(step)
+        order = torch.randperm(
+            len(clips), generator=torch.Generator().manual_seed(step // per_epoch)
+        )
+        rows = order[step % per_epoch * batch_size :][:batch_size]
+        features = spec_augment(clips.features[rows].float(), generator)
+        last, words, spans, fact_logits = model(features, clips.frames[rows])
+        frame_loss = F.cross_entropy(words.transpose(1, 2), labels[rows], weight)
+        span_loss = F.cross_entropy(spans.transpose(1, 2), span_labels[rows])
+        chosen = [targets[row] for row in rows.tolist()]
+        ctc = F.ctc_loss(
+            words.log_softmax(-1).transpose(0, 1),
+            torch.tensor([label for target in chosen for label in target]),
+            torch.full((len(rows),), words.shape[1]),
+            torch.tensor([len(target) for target in chosen]),
+        )
+        centers = F.layer_norm(model.centers(labels[rows]), last.shape[-1:])
+        center = (last - centers).square().mean()
+        acoustic = [
+            F.cross_entropy(logits, facts[name][rows])
+            for name, logits in fact_logits.items()
+            if bool((facts[name][rows] != UNKNOWN).any())
+        ]
+        fact_loss = torch.stack(acoustic).mean()
+        ramp = min(max(step / steps - CENTER_START, 0.0) / CENTER_RAMP, 1.0)
+        loss = 2 * frame_loss + 2 * span_loss + 0.1 * ctc + fact_loss
+        loss = loss + CENTER_WEIGHT * ramp * center
+        shown = {"span": span_loss, "frame": frame_loss, "ctc": ctc, "center": center, "facts": fact_loss}
+        return loss, {name: value.item() for name, value in shown.items()}
+
+    schedule = Schedule(steps, 1.5e-3, warmup=200)
+    fit("encoder", model, step_function, schedule, folder)
+    print(report(model, clips))
+    return model.encoder
+
+
+@torch.no_grad()
+def report(model: EncoderPretraining, clips: Clips, limit: int = 1500) -> dict[str, float]:
+    """Greedy CTC exact matches and accuracy of each fact, on the first ``limit`` clips."""
+    model.eval()
+    right: dict[str, list[bool]] = {}
+    targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
+    for start in range(0, min(limit, len(clips)), 100):
+        rows = range(start, min(start + 100, len(clips)))
+        _, words, _, logits = model(clips.features[rows].float(), clips.frames[rows])
+        for row, best in zip(rows, words.argmax(-1).tolist(), strict=True):
+            scene = clips.scenes[row]
+            steps = zip(best, [BLANK, *best], strict=False)
+            found = [word for word, before in steps if word not in (BLANK, before)]
+            name = scene.subject
+            if name == "digits":
+                name = "synthetic" if "_" in (scene.voice or "") else "human"
+                name += " one" if len(scene.words) == 1 else " many"
+            right.setdefault(name, []).append(found == targets[row])
+        for name, scores in logits.items():
+            known = facts[name][rows] != UNKNOWN
+            hits = (scores.argmax(-1) == facts[name][rows])[known]
+            right.setdefault(name, []).extend(hits.tolist())
+    return {name: round(sum(hits) / len(hits), 3) for name, hits in sorted(right.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--check", type=Path, help="clips that are only measured on")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=3000)
+    args = parser.parse_args()
+    encoder = train_encoder(Clips(args.clips), args.run, args.steps)
+    model = EncoderPretraining(encoder)
+    saved = torch.load(args.run / "encoder.pt", weights_only=True)
+    model.load_state_dict(saved["averages"], strict=False)
+    if args.check:
+        print(report(model, Clips(args.check)))
+
+
+if __name__ == "__main__":
+    main()

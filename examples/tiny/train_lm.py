@@ -1,0 +1,93 @@
+"""Stage 2: the language model learns questions and answers from described clips."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from asking import Answering
+from described import Describer, draw_layout, draw_record
+from fitting import Schedule, fit
+from make_tokenizer import make_tokenizer
+from settings import RESPONSE_LENGTH, build_backbone
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
+from dllm_audio.data.toy import FAMILIES
+
+# The sequences of spoken words take longest to learn.
+FAMILY_WEIGHTS = {**dict.fromkeys(FAMILIES, 1.0), "digits": 5.0, "describe": 3.0, "position": 2.0}
+
+
+def train_lm(
+    tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int, batch_size: int = 48
+) -> LLaDA:
+    """Train from nothing, or go on from ``folder``."""
+    torch.manual_seed(0)
+    backbone = build_backbone(tokenizer)
+    # Embeddings as large as what the adapters' layer norm puts out.
+    torch.nn.init.normal_(backbone.wte.weight, std=0.7)
+    answering, describer = Answering(backbone, tokenizer), Describer(tokenizer)
+    share = np.array(list(FAMILY_WEIGHTS.values())) / sum(FAMILY_WEIGHTS.values())
+
+    def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([1, step])
+        layout = draw_layout(rng)
+        families = rng.choice(list(FAMILY_WEIGHTS), batch_size, p=share)
+        records = [draw_record(rng, str(family), layout) for family in families]
+        with torch.autocast("cpu", torch.bfloat16):
+            audio = describer(backbone, [record.scene for record in records], rng)
+            loss = answering(audio, records, torch.Generator().manual_seed(step))
+        return loss, {}
+
+    fit("lm", backbone, step_function, Schedule(steps, 2e-3, warmup=200), folder)
+    print(report(backbone, tokenizer))
+    return backbone
+
+
+@torch.no_grad()
+def report(
+    backbone: LLaDA, tokenizer: PreTrainedTokenizerFast, rows: int = 60
+) -> dict[str, float]:
+    """Share of exact answers by family about described clips never seen in training."""
+    backbone.eval()
+    template, describer = ChatTemplate(tokenizer), Describer(tokenizer)
+    sampler = LowConfidenceSampler(steps=RESPONSE_LENGTH, gen_length=RESPONSE_LENGTH)
+    rng, right = np.random.default_rng(2**31), {}
+    for family in FAMILIES:
+        records = [draw_record(rng, family) for _ in range(rows)]
+        prompts = template([record.prompt for record in records])
+        predictor = condition(
+            backbone,
+            prompts.prompt_ids,
+            prompt_mask=prompts.prompt_mask,
+            audio=describer(backbone, [record.scene for record in records], rng),
+            audio_start=prompts.audio_start,
+        )
+        tokens = sampler(predictor).tokens.tolist()
+        texts = [text_of(tokenizer, template, row) for row in tokens]
+        hits = [text == record.target for text, record in zip(texts, records, strict=True)]
+        right[family] = round(sum(hits) / rows, 3)
+    return right
+
+
+def text_of(tokenizer: PreTrainedTokenizerFast, template: ChatTemplate, tokens: list[int]) -> str:
+    """The answer up to its end."""
+    ends = (template.end_of_turn_id, template.pad_token_id)
+    end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokenizer.decode(tokens[:end], skip_special_tokens=True).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=3000)
+    args = parser.parse_args()
+    train_lm(make_tokenizer(args.run / "tokenizer"), args.run, args.steps)
+
+
+if __name__ == "__main__":
+    main()
