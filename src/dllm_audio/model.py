@@ -225,9 +225,14 @@ class AudioDiffusionLM(nn.Module):
             prompt_mask=batch.prompt_mask.to(self.device),
         )
 
+    @property
+    def end_token_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return frozenset({self._template().end_of_turn_id, self.backbone.config.eos_token_id})
+
     def decode(self, output: SamplerOutput) -> list[str]:
         """Answers as text: up to the first end token, without special tokens."""
-        ends = {self._template().end_of_turn_id, self.backbone.config.eos_token_id}
+        ends = self.end_token_ids
         texts = []
         for row in output.tokens.tolist():
             end = next((i for i, token in enumerate(row) if token in ends), len(row))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data.toy import HumanDigits
 from ..errors import DataError, InvalidArgumentError
 from .items import Item, first_text_field, item_id
 from .settings import DecodeSettings, published
@@ -72,7 +71,7 @@ def _errors(items: Sequence[Item], predictions: Sequence[str | None]) -> dict[st
     return word_errors([item.answer or "" for item in items], list(predictions)).to_json()
 
 
-ASR = Transcription("asr")
+ASR = Transcription("asr", presets={})
 LIBRISPEECH_CLEAN = Transcription(
     "librispeech-clean", HubDataset("openslr/librispeech_asr", "clean", "test")
 )
@@ -118,6 +117,8 @@ def spoken_digits_source(folder: str | Path, split: str = "test") -> Source:
     """
     if split not in ("test", "train", "all"):
         raise InvalidArgumentError("split", '"test", "train" or "all"', split)
+    from ..data.toy import HumanDigits  # loads torch, which the definitions here do without
+
     rows = []
     for take in HumanDigits(folder).recordings:
         index = int(take.path.stem.rpartition("_")[2])

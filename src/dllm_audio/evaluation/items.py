@@ -52,7 +52,7 @@ class Benchmark(Protocol):
 
     @property
     def presets(self) -> Mapping[str, DecodeSettings]:
-        """Decode settings by name; the first is the default."""
+        """Published decode settings by name, the default first; empty: the model's own."""
         ...
 
     def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:

@@ -153,5 +153,5 @@ TOY = MultipleChoice(
     judge=mmau.judge,
     groupings=(("task",), ("category",)),
     prediction_keys=mmau.PREDICTION_KEYS,
-    presets={"default": published(16)},
+    presets={},
 )

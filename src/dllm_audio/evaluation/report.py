@@ -49,6 +49,34 @@ def finish_run(task: Task, folder: Path, *, export_name: str | None = None) -> d
     return report
 
 
+def score_predictions(
+    task: Task, predictions: Sequence[str | None], folder: Path, origin: str
+) -> dict[str, Any]:
+    """Score predictions that were made elsewhere and write the same reports.
+
+    Args:
+        task: the questions.
+        predictions: one a question; None where there is none.
+        folder: where the reports go.
+        origin: where the predictions come from, for the report.
+
+    Returns:
+        The content of ``report.json``.
+    """
+    records = [
+        {"id": item.id, "prediction": prediction}
+        for item, prediction in zip(task.items, predictions, strict=True)
+    ]
+    report = {
+        "settings": {"task": task.fingerprint(), "model": {"predictions": origin}},
+        "prompt_of_first_row": task.items[0].prompt,
+        "failures": failures(records),
+        "scores": task.benchmark.score(task.items, predictions),
+    }
+    write_report(report, folder)
+    return report
+
+
 def write_exports(task: Task, predictions: Sequence[str | None], path: Path) -> None:
     """Write the predictions as the benchmark's own evaluator reads them."""
     rows = task.benchmark.export(task.items, predictions)

@@ -1,0 +1,80 @@
+"""The ``dllm-audio`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import DllmAudioError
+from . import answer, convert, evaluate, info, transcribe
+from .exit_codes import ERROR, INTERRUPTED
+from .terminal import complain
+
+_DESCRIPTION = """\
+Ask a masked-diffusion language model about sound, transcribe speech, and measure models.
+
+Without --model every command uses the small model that ships with the package: it answers
+questions about spoken digits, simple sounds and short melodies, and runs anywhere."""
+
+_EPILOG = """\
+examples:
+  dllm-audio answer clip.wav -q "Is the speaker a man or a woman?"
+  dllm-audio transcribe recordings/ --format srt --output-dir subtitles/
+  dllm-audio eval toy --output runs/toy
+  dllm-audio info ./my-model
+  dllm-audio convert ./DIFFA-2 ./diffa-2-safetensors
+
+exit codes:
+  0  everything worked
+  1  nothing could be done; one line on standard error says why
+  2  the command line was wrong
+  3  some inputs failed (each is named with its reason), the others gave results
+  130  interrupted; commands that keep results go on where they stopped
+
+`dllm-audio COMMAND --help` explains each command."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="dllm-audio",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (answer, transcribe, evaluate, convert, info):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: arguments without the program's name; None: those of the process.
+
+    Returns:
+        The exit code; see ``dllm-audio --help``.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has had enough; let the exit flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except (DllmAudioError, OSError, RuntimeError) as error:  # RuntimeError: the device's
+        if arguments.debug:
+            raise
+        complain(f"error: {error}")
+        return ERROR

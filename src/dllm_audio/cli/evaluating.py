@@ -1,0 +1,138 @@
+"""Run or score a benchmark as a command line asks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidArgumentError
+from ..evaluation.asr import Transcription, folder_source
+from ..evaluation.items import Benchmark
+from ..evaluation.predictions_file import read_predictions
+from ..evaluation.predictors import ModelPredictor
+from ..evaluation.registry import get_benchmark
+from ..evaluation.report import finish_run, score_predictions
+from ..evaluation.run_info import start_run
+from ..evaluation.runner import Shard, run_task
+from ..evaluation.sources import Source, open_source
+from ..evaluation.task import Task, make_task
+from ..evaluation.toy import toy_source
+from ..evaluation.voicebench import VoiceBench, export_name
+from .exit_codes import summarize
+from .models import decode_settings, load_model
+from .score_table import score_lines
+from .terminal import note, print_json
+
+_OWN = "model"  # the preset that means: what the model was saved with
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score what the command line asks for; the exit code."""
+    benchmark = get_benchmark(arguments.benchmark)
+    output = Path(arguments.output or f"runs/{benchmark.name}")
+    splits = arguments.split or [None]
+    reports = []
+    predictor = None
+    for split in splits:
+        source = _source(benchmark, arguments, split)
+        task = make_task(
+            benchmark, source, choice_seed=arguments.choice_seed, limit=arguments.limit
+        )
+        folder = output / split if len(splits) > 1 else output
+        if arguments.predictions is not None:
+            found = read_predictions(arguments.predictions, task.items, benchmark.prediction_keys)
+            reports.append(score_predictions(task, found, folder, arguments.predictions))
+        else:
+            predictor = predictor or _predictor(benchmark, arguments)
+            report = _run_model(task, predictor, folder, arguments, split)
+            if report is None:
+                continue
+            reports.append(report)
+        _show(reports[-1], folder, arguments.json)
+    failed = sum(report["failures"]["count"] for report in reports)
+    return summarize(failed, sum(report["failures"]["rows"] for report in reports) or 1)
+
+
+def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | None) -> Source:
+    if benchmark.name == "toy" and arguments.data is None:
+        return toy_source()
+    place = arguments.data
+    if place is None and benchmark.dataset is not None:
+        return open_source(benchmark.dataset, split=split)
+    if place is None:
+        place = arguments.predictions
+    if place is None:
+        raise InvalidArgumentError("--data", f"the questions of {benchmark.name}", None)
+    if Path(place).is_dir() and isinstance(benchmark, Transcription):
+        return folder_source(place, split)
+    return open_source(place, audio_root=arguments.audio_root, split=split)
+
+
+def _predictor(benchmark: Benchmark, arguments: argparse.Namespace) -> ModelPredictor:
+    preset = arguments.preset or next(iter(benchmark.presets), _OWN)
+    if preset != _OWN and preset not in benchmark.presets:
+        known = ", ".join([*benchmark.presets, _OWN])
+        raise InvalidArgumentError("--preset", f"one of {known} for {benchmark.name}", preset)
+    settings = decode_settings(arguments, benchmark.presets.get(preset))
+    model, description, device = load_model(arguments)
+    sampler = settings.build() if settings else model.default_sampler()
+    description |= {
+        "decoding": settings.to_json() if settings else repr(sampler),
+        "seed": arguments.seed,
+    }
+    arguments.device = str(device)
+    return ModelPredictor(model, sampler, description)
+
+
+def _run_model(
+    task: Task,
+    predictor: ModelPredictor,
+    folder: Path,
+    arguments: argparse.Namespace,
+    split: str | None,
+) -> dict[str, Any] | None:
+    """Run and report; None in processes that leave the report to the first one."""
+    state = _processes()
+    shard = Shard(state.process_index, state.num_processes) if state else Shard()
+    start_run(task, predictor.description, folder, device=arguments.device, shard=shard)
+    run_task(
+        task,
+        predictor,
+        folder,
+        batch_size=arguments.batch_size,
+        shard=shard,
+        seed=arguments.seed,
+    )
+    if state is not None:
+        state.wait_for_everyone()
+    if shard.rank:
+        return None
+    name = None
+    if isinstance(task.benchmark, VoiceBench):
+        model = Path(predictor.description["model"]).name
+        name = export_name(model, task.benchmark.subset, split or task.benchmark.splits[0])
+    return finish_run(task, folder, export_name=name)
+
+
+def _processes() -> Any:
+    """The processes of ``accelerate launch``; None when this one is alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    from accelerate import PartialState
+
+    return PartialState()
+
+
+def _show(report: dict[str, Any], folder: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    for line in score_lines(report):
+        print(line)
+    for failure in report["failures"]["reasons"][:5]:
+        note(f"failed: {failure['id']}: {failure['error']}")
+    if report["failures"]["count"] > 5:
+        note(f"... and {report['failures']['count'] - 5} more failures, all in report.json")
+    print(f"report: {folder / 'report.md'}")
