@@ -99,11 +99,15 @@ class PolynomialSchedule(NoiseSchedule):
 
 @dataclass(frozen=True)
 class CosineSchedule(NoiseSchedule):
-    """``alpha(t) = 1 - cos(pi/2 (1 - t))``: fewer masks in the middle than the linear one."""
+    """``alpha(t) = 1 - cos(pi/2 (1 - t))``: more masks at every time than the linear one.
+
+    Each method uses the one of the equal forms ``cos(pi/2 (1 - t)) = sin(pi/2 t)`` that is exact
+    where it becomes zero.
+    """
 
     def alpha(self, t: Tensor) -> Tensor:
         """Probability of staying unmasked."""
-        return 1 - torch.cos(math.pi / 2 * (1 - t))
+        return 1 - torch.sin(math.pi / 2 * t)
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
         """Derivative ``-pi/2 sin(pi/2 (1 - t))``."""
@@ -111,8 +115,8 @@ class CosineSchedule(NoiseSchedule):
 
     def inverse(self, alpha: Tensor) -> Tensor:
         """Time at which ``alpha`` is reached."""
-        return 1 - 2 / math.pi * torch.arccos(1 - alpha)
+        return 2 / math.pi * torch.arcsin(1 - alpha)
 
     def weight(self, t: Tensor) -> Tensor:
-        """``pi/2 tan(pi/2 (1 - t))``, without cancellation."""
-        return math.pi / 2 * torch.tan(math.pi / 2 * (1 - t))
+        """``pi/2 cot(pi/2 t)``, without cancellation and never negative."""
+        return -self.alpha_derivative(t) / torch.sin(math.pi / 2 * t)
