@@ -66,7 +66,8 @@ class StaticKVCache:
             if slots is None:
                 stored.copy_(new)
             else:
-                stored.index_copy_(2, slots, new)
+                # Under autocast the keys may be narrower than the parameters and the cache.
+                stored.index_copy_(2, slots, new.to(stored.dtype))
 
     def layer(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values ``[B, H_kv, L, d]`` of one layer (views)."""

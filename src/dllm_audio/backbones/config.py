@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +21,18 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "input_emb_norm": (False,),
     "attention_layer_norm": (False,),
     "scale_logits": (False,),
+    "layer_norm_with_affine": (True,),
+    "bias_for_layer_norm": (False, None),
+    "clip_qkv": (None,),
 }
+_SIZES = ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "vocab_size", "max_sequence_length")
+_OPTIONAL_SIZES = ("n_kv_heads", "embedding_size")
+_POSITIVE = ("rope_theta", "rms_norm_eps", "init_std")
+_IDS = ("mask_token_id", "eos_token_id", "pad_token_id")
+# Far above any model; a config from a stranger must not keep us building layers for hours, nor
+# overflow the product of two sizes.
+_LARGEST = 2**24
+_MOST_LAYERS = 2**12
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,7 @@ class LLaDAConfig:
     pad_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "vocab_size"):
-            if getattr(self, name) < 1:
-                raise InvalidArgumentError(name, "an integer >= 1", getattr(self, name))
+        self._check_types()
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             expected = f"a multiple of 2 * n_heads ({2 * self.n_heads})"
             raise InvalidArgumentError("d_model", expected, self.d_model)
@@ -84,11 +94,25 @@ class LLaDAConfig:
         if self.embedding_size is not None and self.embedding_size < self.vocab_size:
             expected = f">= vocab_size ({self.vocab_size})"
             raise InvalidArgumentError("embedding_size", expected, self.embedding_size)
-        for name in ("mask_token_id", "eos_token_id", "pad_token_id"):
+        for name in _IDS:
             value = getattr(self, name)
-            if value is not None and not 0 <= value < self.num_embeddings:
-                expected = f"an id in [0, {self.num_embeddings})"
+            if value is not None and not (_is_int(value) and 0 <= value < self.num_embeddings):
+                expected = f"None or an id in [0, {self.num_embeddings})"
                 raise InvalidArgumentError(name, expected, value)
+
+    def _check_types(self) -> None:
+        for name in (*_SIZES, *_OPTIONAL_SIZES):
+            value, most = getattr(self, name), _MOST_LAYERS if name == "n_layers" else _LARGEST
+            if value is None and name in _OPTIONAL_SIZES:
+                continue
+            if not (_is_int(value) and 1 <= value <= most):
+                raise InvalidArgumentError(name, f"an integer in [1, {most}]", repr(value))
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 < value < math.inf):
+                raise InvalidArgumentError(name, "a finite number > 0", repr(value))
+        if not isinstance(self.weight_tying, bool):
+            raise InvalidArgumentError("weight_tying", "True or False", repr(self.weight_tying))
 
     @property
     def head_dim(self) -> int:
@@ -115,7 +139,8 @@ class LLaDAConfig:
         """Read the fields of a published ``config.json``; unrelated fields are ignored.
 
         Raises:
-            CheckpointError: the config describes another architecture, or a size is missing.
+            CheckpointError: the config describes another architecture, or a field is missing or
+                cannot be.
         """
         for name, allowed in _REQUIRED_VALUES.items():
             if name in fields and fields[name] not in allowed:
@@ -128,13 +153,20 @@ class LLaDAConfig:
         if missing:
             raise CheckpointError(f"config lacks the fields {missing}; is it a LLaDA config.json?")
         known = {k: fields[k] for k in cls.__dataclass_fields__ if fields.get(k) is not None}
-        if fields.get("mlp_hidden_size") is None:
-            known["mlp_hidden_size"] = int(fields.get("mlp_ratio", 4) * fields["d_model"])
-        if fields.get("multi_query_attention"):
-            known["n_kv_heads"] = 1
-        return cls(**known)
+        try:
+            if "mlp_hidden_size" not in known:
+                known["mlp_hidden_size"] = int(fields.get("mlp_ratio", 4) * fields["d_model"])
+            if fields.get("multi_query_attention"):
+                known["n_kv_heads"] = 1
+            return cls(**known)
+        except (InvalidArgumentError, TypeError, ValueError) as error:
+            raise CheckpointError(f"config: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Fields under the published names, enough for :meth:`from_dict`."""
         fixed = {name: allowed[0] for name, allowed in _REQUIRED_VALUES.items()}
         return {"model_type": "llada", **fixed, **asdict(self)}
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
