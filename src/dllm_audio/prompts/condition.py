@@ -30,13 +30,14 @@ def condition(
 
     Args:
         backbone: for example :class:`dllm_audio.LLaDA`.
-        prompt_ids: ``[B, P]`` int64, left-padded.
+        prompt_ids: ``[B, P]`` int64, left-padded; the ids at padding do not matter.
         prompt_mask: ``[B, P]`` bool, True = real; None: no padding.
         response_mask: ``[B, R]`` bool, True = real, right-padded, for training and scoring;
             padded positions are never attended to.
         audio: embeddings in the backbone's space, at most one clip a row.
         audio_start: ``[B]`` int64 (or one int for all rows): the audio goes before the prompt
-            token with this index, counted from the row's first real token.
+            token with this index, counted from the row's first real token; not read without
+            ``audio``.
         mask_token_id: None takes the backbone's ``config.mask_token_id``.
         eos_token_id: None takes the backbone's ``config.eos_token_id``.
 
@@ -59,6 +60,9 @@ def condition(
         raise ShapeError("prompt_ids", "[B, P]", list(prompt_ids.shape))
     if prompt_mask is None:
         prompt_mask = torch.ones_like(prompt_ids, dtype=torch.bool)
+    elif prompt_mask.shape != prompt_ids.shape:
+        raise ShapeError("prompt_mask", f"{list(prompt_ids.shape)}", list(prompt_mask.shape))
+    prompt_mask = prompt_mask.to(device=prompt_ids.device, dtype=torch.bool)
     if response_mask is not None:
         response_mask = _checked_response_mask(response_mask, prompt_ids)
     if isinstance(audio_start, int):
@@ -68,8 +72,8 @@ def condition(
         raise InvalidArgumentError("mask_token_id", "an id (the backbone's config has none)", None)
     eos_token_id = _id("eos_token_id", eos_token_id, backbone)
 
+    prompt_ids = _checked_ids(prompt_ids.masked_fill(~prompt_mask, mask_token_id), backbone)
     embeds = backbone.embed(prompt_ids)
-    prompt_mask = prompt_mask.to(device=embeds.device, dtype=torch.bool)
     prompt = splice(embeds, prompt_mask, audio, audio_start)
     length = prompt.mask.shape[1]
 
@@ -90,6 +94,16 @@ def condition(
 
 def _id(name: str, given: int | None, backbone: Backbone) -> int | None:
     return given if given is not None else getattr(backbone.config, name, None)
+
+
+def _checked_ids(prompt_ids: Tensor, backbone: Backbone) -> Tensor:
+    if prompt_ids.dtype not in (torch.int64, torch.int32):
+        raise InvalidArgumentError("prompt_ids", "int64 token ids", prompt_ids.dtype)
+    count = getattr(backbone.config, "num_embeddings", None)
+    if count is not None and bool(((prompt_ids < 0) | (prompt_ids >= count)).any()):
+        got = f"{int(prompt_ids.min())} to {int(prompt_ids.max())}"
+        raise InvalidArgumentError("prompt_ids", f"ids in [0, {count})", got)
+    return prompt_ids
 
 
 def _checked_response_mask(mask: Tensor, prompt_ids: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ output is wanted, Q recomputed positions, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -49,7 +50,8 @@ class ConditionedPredictor:
         self._offsets = prompt.mask.sum(-1, keepdim=True)
         unpadded = bool(prompt.mask.all()) and (response_mask is None or bool(response_mask.all()))
         self._padded = not unpadded
-        self._prompt_positions = prompt.mask.long().cumsum(-1).sub(1).clamp(min=0)
+        self._chosen: Tensor | None = None  # rows of the variants that this predictor has
+        self._layout: tuple[Tensor, Tensor | None] | None = None
 
     def __call__(
         self,
@@ -72,16 +74,16 @@ class ConditionedPredictor:
     ) -> Tensor:
         """Final hidden states ``[B, M, D]`` of the same positions, before the output head."""
         self._check(x_t)
-        length = x_t.shape[1]
-        columns = torch.arange(length, device=self.device)
+        position_ids, attention_mask = self._layout_of(x_t.shape[1])
         if window is None:
+            if positions is None:
+                positions = torch.arange(x_t.shape[1], device=self.device)
             return self.backbone.hidden(
                 torch.cat((self.prompt.embeds, self.backbone.embed(x_t)), dim=1),
-                position_ids=torch.cat((self._prompt_positions, self._offsets + columns), dim=1),
-                attention_mask=self._attention_mask(length),
+                position_ids=position_ids,
+                attention_mask=attention_mask,
                 cache=cache,
-                output_positions=self._rows(columns if positions is None else positions)
-                + self.prompt_length,
+                output_positions=self._rows(positions) + self.prompt_length,
             )
         if cache is None:
             raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
@@ -89,7 +91,7 @@ class ConditionedPredictor:
         return self.backbone.hidden(
             self.backbone.embed(x_t[:, window]),
             position_ids=self._offsets + window,
-            attention_mask=self._attention_mask(length),
+            attention_mask=attention_mask,
             cache=cache,
             slots=self.prompt_length + window,
             output_positions=wanted,
@@ -104,15 +106,16 @@ class ConditionedPredictor:
         return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
-        """The predictor of the chosen batch rows ``[B']`` int64."""
-        return ConditionedPredictor(
-            self.backbone,
-            self.prompt.select(rows),
-            None if self.response_mask is None else self.response_mask[rows],
-            self.mask_token_id,
-            self.eos_token_id,
-            {name: _selected(build, rows) for name, build in self.variants.items()},
-        )
+        """The predictor of the chosen batch rows ``[B']`` int64, without a host synchronization."""
+        # Not through the constructor: it would ask the device whether there is padding.
+        chosen = copy.copy(self)
+        chosen.prompt = self.prompt.select(rows)
+        chosen.response_mask = None if self.response_mask is None else self.response_mask[rows]
+        chosen.batch_size = len(rows)
+        chosen._offsets = self._offsets[rows]
+        chosen._chosen = rows if self._chosen is None else self._chosen[rows]
+        chosen._layout = None
+        return chosen
 
     def cache_rows(self, rows: Tensor) -> Tensor:
         """Rows of the cache that belong to batch rows: the same."""
@@ -129,6 +132,8 @@ class ConditionedPredictor:
             expected = f"one of {sorted(self.variants)} ('audio' needs a prompt with audio)"
             raise InvalidArgumentError("unconditional", expected, unconditional)
         other, mask = self.variants[unconditional](), self.response_mask
+        if self._chosen is not None:
+            other = other.select(self._chosen)
         return ConditionedPredictor(
             self.backbone,
             SplicedPrompt(
@@ -143,13 +148,20 @@ class ConditionedPredictor:
     def _rows(self, positions: Tensor) -> Tensor:
         return positions if positions.dim() == 2 else positions.expand(self.batch_size, -1)
 
-    def _attention_mask(self, response_length: int) -> Tensor | None:
-        if not self._padded:
-            return None
-        response = self.response_mask
-        if response is None:
-            response = self.prompt.mask.new_ones(self.batch_size, response_length)
-        return torch.cat((self.prompt.mask, response), dim=1)
+    def _layout_of(self, response_length: int) -> tuple[Tensor, Tensor | None]:
+        """RoPE positions and attention mask ``[B, L + R]``, made once for all steps."""
+        columns = self.prompt_length + response_length
+        if self._layout is None or self._layout[0].shape[1] != columns:
+            prompt, response = self.prompt.mask, self.response_mask
+            before = prompt.long().cumsum(-1).sub(1).clamp(min=0)
+            after = self._offsets + torch.arange(response_length, device=self.device)
+            mask = None
+            if self._padded:
+                if response is None:
+                    response = prompt.new_ones(self.batch_size, response_length)
+                mask = torch.cat((prompt, response), dim=1)
+            self._layout = torch.cat((before, after), dim=1), mask
+        return self._layout
 
     def _check(self, x_t: Tensor) -> None:
         response = "R" if self.response_mask is None else self.response_mask.shape[1]
@@ -157,12 +169,10 @@ class ConditionedPredictor:
             raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
         if self.response_mask is not None and x_t.shape[1] != response:
             raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
+        if x_t.dtype not in (torch.int64, torch.int32):
+            raise InvalidArgumentError("x_t", "int64 token ids", x_t.dtype)
         total = self.prompt_length + x_t.shape[1]
         limit = getattr(self.backbone.config, "max_sequence_length", None)
         if limit is not None and total > limit:
             expected = f"prompt, audio and response within {limit} positions"
             raise InvalidArgumentError("x_t", expected, f"{self.prompt_length} + {x_t.shape[1]}")
-
-
-def _selected(build: Callable[[], SplicedPrompt], rows: Tensor) -> Callable[[], SplicedPrompt]:
-    return lambda: build().select(rows)

@@ -13,6 +13,8 @@ from torch import Tensor
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import AudioEmbeddings
 
+_INTEGERS = (torch.int64, torch.int32)
+
 
 @dataclass(frozen=True, slots=True)
 class SplicedPrompt:
@@ -51,9 +53,12 @@ def splice(
         ShapeError: sizes that disagree.
         InvalidArgumentError: a prompt that is not left-padded, or a start outside the prompt.
     """
+    if prompt_embeds.dim() != 3:
+        raise ShapeError("prompt_embeds", "[B, P, D]", list(prompt_embeds.shape))
     batch, columns, width = prompt_embeds.shape
     if prompt_mask.shape != (batch, columns):
         raise ShapeError("prompt_mask", f"[{batch}, {columns}]", list(prompt_mask.shape))
+    prompt_mask = prompt_mask.bool()
     if bool((prompt_mask[:, :-1] & ~prompt_mask[:, 1:]).any()):
         raise InvalidArgumentError("prompt_mask", "left padding (False before True)", "a gap")
     device = prompt_embeds.device
@@ -87,6 +92,8 @@ def _checked_audio(
     audio: AudioEmbeddings, audio_start: Tensor | None, prompt_embeds: Tensor, tokens: Tensor
 ) -> tuple[Tensor, Tensor]:
     batch, _, width = prompt_embeds.shape
+    if not isinstance(audio, AudioEmbeddings):
+        raise InvalidArgumentError("audio", "AudioEmbeddings or None", type(audio).__name__)
     if audio.embeds.dim() != 3 or audio.embeds.shape[::2] != (batch, width):
         raise ShapeError("audio.embeds", f"[{batch}, A, {width}]", list(audio.embeds.shape))
     if audio.lengths.shape != (batch,):
@@ -95,6 +102,9 @@ def _checked_audio(
         raise InvalidArgumentError("audio_start", "a [B] tensor, because audio is given", None)
     if audio_start.shape != (batch,):
         raise ShapeError("audio_start", f"[{batch}]", list(audio_start.shape))
+    for name, values in (("audio.lengths", audio.lengths), ("audio_start", audio_start)):
+        if values.dtype not in _INTEGERS:
+            raise InvalidArgumentError(name, "integers", values.dtype)
     frames = audio.lengths.to(tokens.device)
     if bool(((frames < 0) | (frames > audio.embeds.shape[1])).any()):
         expected = f"values in [0, {audio.embeds.shape[1]}]"
