@@ -35,6 +35,8 @@ def sample_times(
     Returns:
         ``[B]`` float32 in [eps, 1].
     """
+    if batch_size < 0:
+        raise InvalidArgumentError("batch_size", "an integer >= 0", batch_size)
     if not 0 < eps < 1:
         raise InvalidArgumentError("eps", "a number in (0, 1)", eps)
     count = 1 if low_discrepancy else batch_size

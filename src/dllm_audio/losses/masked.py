@@ -50,7 +50,8 @@ class MaskedDiffusionLoss:
             x_0: ``[B, R]`` int64 clean responses.
             mask: ``[B, R]`` bool, True = masked.
             t: ``[B]`` times in (0, 1].
-            response_mask: ``[B, R]`` bool, True = response (EOS padding included); None: all.
+            response_mask: ``[B, R]`` bool, True = response (EOS padding included); None takes
+                the predictor's, and all positions where it has none.
             num_tokens: divisor; None counts the response tokens of this batch. Give the count
                 of the whole step to make accumulation equal one large batch.
 
@@ -67,6 +68,8 @@ class MaskedDiffusionLoss:
             raise ShapeError("t", f"[{x_0.shape[0]}]", list(t.shape))
         if not bool(((t > 0) & (t <= 1)).all()):
             raise InvalidArgumentError("t", "times in (0, 1]", t.tolist())
+        if response_mask is None:
+            response_mask = getattr(predictor, "response_mask", None)
         if response_mask is not None:
             if response_mask.shape != x_0.shape:
                 raise ShapeError("response_mask", f"{list(x_0.shape)}", list(response_mask.shape))
