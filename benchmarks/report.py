@@ -141,7 +141,10 @@ class Report:
         return cls(content["theme"], content["environment"], content["floor"], rows)
 
 
-COLUMNS = ("case", "time", "spread", "tokens/s", "passes", "ms/pass", "floor", "x floor", "x plain")
+COLUMNS = (
+    *("case", "time", "spread", "tokens/s", "passes", "ms/pass", "floor", "x floor", "x plain"),
+    *("accuracy", "memory"),
+)
 
 
 def rows(report: Report, group: str) -> list[list[str]]:
@@ -165,6 +168,10 @@ def rows(report: Report, group: str) -> list[list[str]]:
                 _duration(floor) if floor is not None else "",
                 f"{r.median / floor:.2f}" if floor else "",
                 f"{plain.median / r.median:.1f}" if plain and comparable else "",
+                f"{100 * numbers['accuracy']:.1f} %" if "accuracy" in numbers else "",
+                f"{numbers['peak_memory_bytes'] / 1e9:.2f} GB"
+                if "peak_memory_bytes" in numbers
+                else "",
             ]
         )
     return table

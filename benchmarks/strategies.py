@@ -29,7 +29,7 @@ RULES = {
 # "low_confidence" is one block over the whole answer; the other three share the block length.
 LAYOUTS = ("low_confidence", "block", "prefix", "dual")
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
-MODES = ("eager", "compiled")
+MODES = ("eager", "compiled", "graphed")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Case:
         answer: new tokens a row.
         block: block length.
         profile: name of a confidence profile, or None for the bare random weights.
-        mode: ``eager`` or ``compiled``.
+        mode: one of ``MODES``.
     """
 
     strategy: str
@@ -129,11 +129,14 @@ def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
 def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
     for layout in LAYOUTS:  # one token a step: comparable with the plain loop
         yield replace(anchor, strategy=f"{layout}/fixed")
-    yield replace(anchor, mode="compiled")
+    for mode in MODES[1:]:
+        yield replace(anchor, mode=mode)
     for profile, strategy in product(("asr", "reasoning"), STRATEGIES):
         if not strategy.endswith("/fixed"):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")
+    for mode in MODES[1:]:
+        yield replace(best, mode=mode)
     for batch in axes.batches:
         yield replace(best, batch=batch)
         yield replace(best, strategy="prefix/threshold", batch=batch)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dllm_audio import condition
+from dllm_audio.backbones import GraphedBackbone
 
 from .floor import Pass
 from .peer import build_peer, generate
@@ -26,6 +27,18 @@ class CompiledBackbone:
         self.embed, self.head = backbone.embed, backbone.head
         self.new_cache = backbone.new_cache
         self.hidden = torch.compile(backbone.hidden)
+
+
+def _backbone(run: Run, mode: str) -> Any:
+    if mode == "compiled":
+        if not run.full:
+            pytest.skip("compiling takes longer than the smoke test may")
+        return CompiledBackbone(run.backbone)
+    if mode == "graphed":
+        if run.device.type != "cuda":
+            pytest.skip("CUDA graphs need a CUDA device")
+        return GraphedBackbone(run.backbone)
+    return run.backbone
 
 
 def _group(case: Case, run: Run) -> str:
@@ -82,11 +95,9 @@ def test_plain(run: Run) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns about itself
 def test_strategy(run: Run, case: Case) -> None:
-    if case.mode == "compiled" and not run.full:
-        pytest.skip("compiling takes longer than the smoke test may")
+    backbone = _backbone(run, case.mode)
     ids, audio, start = run.prompt(case.batch, case.prompt)
     decode = sampler(case)
-    backbone = CompiledBackbone(run.backbone) if case.mode == "compiled" else run.backbone
     profile = PROFILES[case.profile] if case.profile else None
     drawn = None
     if profile is not None:

@@ -2,6 +2,7 @@
 
 from .cache import StaticKVCache
 from .config import LLaDAConfig
+from .graphed import GraphedBackbone
 from .llada import LLaDA
 
-__all__ = ["LLaDA", "LLaDAConfig", "StaticKVCache"]
+__all__ = ["GraphedBackbone", "LLaDA", "LLaDAConfig", "StaticKVCache"]

@@ -1,0 +1,134 @@
+"""Recorded passes give the tokens of plain ones, whatever is recorded and replayed when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, Threshold, condition
+from dllm_audio.backbones import GraphedBackbone
+from dllm_audio.errors import InvalidArgumentError
+
+CONFIG = LLaDAConfig(
+    d_model=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    mlp_hidden_size=48,
+    vocab_size=40,
+    init_std=0.5,
+    mask_token_id=39,
+    eos_token_id=38,
+)
+
+
+class Tape:
+    """Records on any device: a replay runs the same call and fills the same tensor."""
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def __call__(self, call: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        self.recorded += 1
+        output = torch.full_like(call(), float("nan"))  # a capture computes nothing
+
+        def replay() -> None:
+            self.replayed += 1
+            output.copy_(call())
+
+        return replay, output
+
+
+@pytest.fixture
+def llada() -> LLaDA:
+    torch.manual_seed(0)
+    return LLaDA(CONFIG).eval().requires_grad_(False)
+
+
+def _prompts(batch: int) -> tuple[Tensor, Tensor]:
+    ids = torch.randint(0, 38, (batch, 9))
+    mask = torch.ones(batch, 9, dtype=torch.bool)
+    for row in range(batch):
+        mask[row, : 2 * row] = False
+    return ids, mask
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_tokens_are_those_of_the_plain_backbone(llada: LLaDA, cache: str, batch: int) -> None:
+    ids, mask = _prompts(batch)
+    sampler = CachedParallelSampler(
+        gen_length=12, block_length=4, commit=Threshold(0.5), cache=cache, eos_stop=False
+    )
+    tape = Tape()
+    graphed = GraphedBackbone(llada, recorder=tape)
+    for _ in range(2):  # the second time with recordings of the first, where they fit
+        expected = sampler(condition(llada, ids, prompt_mask=mask))
+        found = sampler(condition(graphed, ids, prompt_mask=mask))
+        assert torch.equal(found.tokens, expected.tokens)
+        assert found.nfe == expected.nfe
+    assert 0 < tape.recorded < tape.replayed
+
+
+def test_one_recording_serves_every_block_of_a_cache(llada: LLaDA) -> None:
+    ids, _ = _prompts(1)
+    tape = Tape()
+    predictor = condition(GraphedBackbone(llada, recorder=tape), ids)
+    plain = condition(llada, ids)
+    x = torch.full((1, 12), CONFIG.mask_token_id)
+    ours, theirs = predictor.new_cache(12), plain.new_cache(12)
+    with torch.inference_mode():
+        predictor(x, cache=ours), plain(x, cache=theirs)
+        for start in (0, 4, 8):
+            window = torch.arange(start, start + 4)
+            x[:, start] = start
+            for positions in (window, window[None, 2:]):
+                torch.testing.assert_close(
+                    predictor(x, positions, cache=ours, window=window),
+                    plain(x, positions, cache=theirs, window=window),
+                )
+    assert (tape.recorded, tape.replayed) == (1, 6)
+
+
+def test_an_earlier_result_is_not_overwritten_by_a_later_replay(llada: LLaDA) -> None:
+    ids, _ = _prompts(1)
+    predictor = condition(GraphedBackbone(llada, recorder=Tape()), ids)
+    cache = predictor.new_cache(4)
+    x, window = torch.full((1, 4), CONFIG.mask_token_id), torch.arange(4)
+    predictor(x, cache=cache)
+    first = predictor.hidden(x, cache=cache, window=window)
+    kept = first.clone()
+    predictor.hidden(x.fill_(3), cache=cache, window=window)
+    assert torch.equal(first, kept)
+
+
+def test_the_least_recently_used_recording_goes(llada: LLaDA) -> None:
+    ids, _ = _prompts(1)
+    tape = Tape()
+    predictor = condition(GraphedBackbone(llada, max_recordings=2, recorder=tape), ids)
+    cache = predictor.new_cache(6)
+    x = torch.full((1, 6), CONFIG.mask_token_id)
+    predictor(x, cache=cache)
+    for width, recorded in ((1, 1), (2, 2), (1, 2), (3, 3), (1, 3), (2, 4)):
+        predictor(x, torch.arange(width), cache=cache, window=torch.arange(width))
+        assert tape.recorded == recorded
+
+
+def test_graphs_need_a_cuda_device(llada: LLaDA) -> None:
+    with pytest.raises(InvalidArgumentError, match="CUDA device, got cpu"):
+        GraphedBackbone(llada)
+
+
+@pytest.mark.cuda
+def test_cuda_graphs_give_the_tokens_of_the_plain_backbone(llada: LLaDA) -> None:
+    llada.cuda()
+    ids, mask = (x.cuda() for x in _prompts(3))
+    sampler = CachedParallelSampler(gen_length=12, block_length=4, cache="dual", eos_stop=False)
+    expected = sampler(condition(llada, ids, prompt_mask=mask))
+    graphed = GraphedBackbone(llada)
+    for _ in range(2):
+        found = sampler(condition(graphed, ids, prompt_mask=mask))
+        assert torch.equal(found.tokens, expected.tokens)
