@@ -18,6 +18,8 @@ _SIZES = (
     "num_mel_bins",
     "max_source_positions",
 )
+# Far above any encoder; a stranger's config must not keep us building layers for hours.
+_MOST_LAYERS = 2**10
 
 
 def check_config(config: WhisperConfig) -> None:
@@ -32,6 +34,9 @@ def check_config(config: WhisperConfig) -> None:
     for field in _SIZES:
         if (size := getattr(config, field)) < 1:
             raise InvalidArgumentError(f"config.{field}", "a positive integer", size)
+    if config.encoder_layers > _MOST_LAYERS:
+        expected = f"at most {_MOST_LAYERS}"
+        raise InvalidArgumentError("config.encoder_layers", expected, config.encoder_layers)
     heads = config.encoder_attention_heads
     if config.d_model % heads:
         expected = f"a divisor of d_model = {config.d_model}"

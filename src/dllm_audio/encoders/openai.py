@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import WhisperConfig
 
-from ..errors import CheckpointError, InvalidArgumentError, UnsafeCheckpointError
+from ..errors import CheckpointError, InvalidArgumentError
+from ..weights import check_tensors, read_pickle
 from .names import from_openai_name
 
 _PREFIX = "encoder."
@@ -78,19 +78,8 @@ def _download(name: str) -> torch.nn.Module:
 
 
 def _read_file(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeCheckpointError(
-            f"{path}: holds something other than plain tensors; loading it could run code"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    parts = [content.get(key) for key in ("dims", "model_state_dict")] if _is_map(content) else []
-    if not parts or not all(_is_map(part) for part in parts):
+    content = read_pickle(path)
+    dims = content.get("dims") if isinstance(content, Mapping) else None
+    if not isinstance(dims, Mapping) or "model_state_dict" not in content:
         raise CheckpointError(f"{path}: expected 'dims' and 'model_state_dict' of openai-whisper")
-    return parts[0], parts[1]
-
-
-def _is_map(value: object) -> bool:
-    return isinstance(value, Mapping)
+    return dims, check_tensors(f"{path}: model_state_dict", content["model_state_dict"])
