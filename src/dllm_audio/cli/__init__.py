@@ -11,6 +11,7 @@ from .. import __version__
 from ..errors import DllmAudioError
 from . import answer, convert, evaluate, info, transcribe
 from .exit_codes import ERROR, INTERRUPTED
+from .options import HELP_LAYOUT
 from .terminal import complain
 
 _DESCRIPTION = """\
@@ -43,10 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dllm-audio",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HELP_LAYOUT,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND [options]", required=True)
     for command in (answer, transcribe, evaluate, convert, info):
         command.add_parser(commands)
     return parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .model_options import add_decode_options, add_model_options, add_output_options
+from .options import add_decode_options, add_model_options, add_output_options, new_command
 
 _DESCRIPTION = """\
 Answer a question about each sound file.
@@ -32,19 +32,22 @@ and {"file": ..., "error": ...} for a file that cannot be used."""
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = new_command(
+        commands,
         "answer",
-        help="answer a question about sound files",
+        summary="answer a question about sound files",
+        usage="FILE [FILE ...] -q QUESTION [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="sound files; - is standard input")
     parser.add_argument("-q", "--question", required=True, help="what to ask about each file")
     parser.add_argument("--stream", action="store_true", help="show the answer while it is decoded")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows at once (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="windows at once; default: 8"
+    )
     add_model_options(parser)
-    add_decode_options(parser)
+    add_decode_options(parser, "without any of these: what the model was saved with")
     add_output_options(parser)
     parser.set_defaults(run=run)
 

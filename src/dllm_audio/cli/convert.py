@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .model_options import add_output_options
+from .options import add_output_options, new_command
 from .terminal import human_bytes, print_json
 
 _DESCRIPTION = """\
@@ -25,12 +25,13 @@ interrupted conversion can be started again."""
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = new_command(
+        commands,
         "convert",
-        help="rewrite a published checkpoint as safetensors, or back",
+        summary="rewrite a published checkpoint as safetensors, or back",
+        usage="SOURCE TARGET [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="SOURCE", help="folder in the published layout")
     parser.add_argument("target", metavar="TARGET", help="folder to write")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..evaluation.registry import BENCHMARKS
-from .model_options import add_decode_options, add_model_options, add_output_options
+from .options import add_decode_options, add_model_options, add_output_options, new_command
 
 _DESCRIPTION = """\
 Score a model on a benchmark: run it on every question, then write a report.
@@ -45,31 +45,46 @@ file for the benchmark's own evaluator"""
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = new_command(
+        commands,
         "eval",
-        help="score a model or a file of predictions on a benchmark",
+        summary="score a model or a file of predictions on a benchmark",
+        usage="BENCHMARK [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("benchmark", metavar="BENCHMARK", choices=BENCHMARKS, help="see below")
     group = parser.add_argument_group("data")
     group.add_argument("--data", metavar="PLACE", help="file, folder or hub id of the questions")
     group.add_argument("--audio-root", metavar="DIR", help="where relative audio paths start")
-    group.add_argument("--split", action="append", help="may be repeated; default: the published")
+    group.add_argument(
+        "--split",
+        action="append",
+        metavar="NAME",
+        help="may be repeated; default: the published one",
+    )
     group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
-    group.add_argument("--choice-seed", type=int, help="show choices in an order drawn from this")
+    group.add_argument(
+        "--choice-seed", type=int, metavar="N", help="show choices in an order drawn from this"
+    )
     group.add_argument("--predictions", metavar="FILE", help="score this file; run no model")
     group = parser.add_argument_group("run")
     group.add_argument("--output", metavar="DIR", help="default: runs/BENCHMARK")
-    group.add_argument("--batch-size", type=int, default=1, help="default: 1, as published")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="questions at once; default: 1, as published",
+    )
     group.add_argument(
         "--preset",
         choices=("diffa-2", "diffa", "model"),
-        help="published decode settings, or the model's own; default: diffa-2 where there is one",
+        help="published decode settings, or the model's own; default: diffa-2, but model for toy "
+        "and asr",
     )
     add_model_options(parser)
-    add_decode_options(parser)
+    add_decode_options(parser, "these change single values of the preset")
     add_output_options(parser)
     parser.set_defaults(run=run)
 

@@ -76,8 +76,9 @@ def _predictor(benchmark: Benchmark, arguments: argparse.Namespace) -> ModelPred
         known = ", ".join([*benchmark.presets, _OWN])
         raise InvalidArgumentError("--preset", f"one of {known} for {benchmark.name}", preset)
     settings = decode_settings(arguments, benchmark.presets.get(preset))
+    sampler = settings.build() if settings else None  # first: a mistake should not wait for weights
     model, description, device = load_model(arguments)
-    sampler = settings.build() if settings else model.default_sampler()
+    sampler = sampler or model.default_sampler()
     description |= {
         "decoding": settings.to_json() if settings else repr(sampler),
         "seed": arguments.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .model_options import add_output_options
+from .options import add_output_options, new_command
 
 _DESCRIPTION = """\
 Show what a checkpoint holds: parameters and memory of each part, dtypes, the main settings.
@@ -25,12 +25,13 @@ come on top; a hub id is downloaded first."""
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = new_command(
+        commands,
         "info",
-        help="show parameters, memory and content of a checkpoint",
+        summary="show parameters, memory and content of a checkpoint",
+        usage="[DIR_OR_ID] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model", nargs="?", metavar="DIR_OR_ID", help="default: the small model of this package"

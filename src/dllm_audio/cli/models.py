@@ -130,5 +130,6 @@ def _load_published(
 def load_predictor(arguments: argparse.Namespace) -> ModelPredictor:
     """The chosen model with the chosen decoding, for ``answer`` and ``transcribe``."""
     settings = decode_settings(arguments)
+    sampler = settings.build() if settings else None  # first: a mistake should not wait for weights
     model, description, _ = load_model(arguments)
-    return ModelPredictor(model, settings.build() if settings else None, description)
+    return ModelPredictor(model, sampler, description)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..evaluation.asr import INSTRUCTION
-from .model_options import add_decode_options, add_model_options, add_output_options
+from .options import add_decode_options, add_model_options, add_output_options, new_command
 
 _DESCRIPTION = """\
 Transcribe sound files, or every sound file in a folder.
@@ -29,12 +29,13 @@ an interrupted run can simply be started again; --overwrite writes them anew.
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = new_command(
+        commands,
         "transcribe",
-        help="transcribe sound files or folders to text, JSON or subtitles",
+        summary="transcribe sound files or folders to text, JSON or subtitles",
+        usage="FILE_OR_FOLDER [...] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="FILE_OR_FOLDER", help="- is standard input")
     parser.add_argument(
@@ -44,9 +45,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files in --output-dir")
     parser.add_argument("--prompt", default=INSTRUCTION, help=f'default: "{INSTRUCTION}"')
     parser.add_argument("--window", type=float, metavar="SECONDS", help="longest part")
-    parser.add_argument("--batch-size", type=int, default=8, help="parts at once (default: 8)")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="parts at once; default: 8"
+    )
     add_model_options(parser)
-    add_decode_options(parser)
+    add_decode_options(parser, "without any of these: what the model was saved with")
     add_output_options(parser)
     parser.set_defaults(run=run)
 

@@ -1,0 +1,88 @@
+"""What the commands' parsers share: layout of the help, and options for model and decoding.
+
+Nothing here imports torch, so that help and mistakes on the command line answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+from ..evaluation.settings import SAMPLERS
+
+HELP_LAYOUT = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28, width=100)
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def new_command(
+    commands: Any, name: str, *, summary: str, usage: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command whose help is laid out like that of the others.
+
+    Args:
+        commands: what ``add_subparsers`` returned.
+        name: of the command.
+        summary: one line for the list of commands.
+        usage: arguments in short, behind the command's name.
+        description: what it does.
+        epilog: examples, and what else must be known.
+    """
+    return commands.add_parser(
+        name,
+        help=summary,
+        usage=f"dllm-audio {name} {usage}",
+        description=description,
+        epilog=epilog,
+        formatter_class=HELP_LAYOUT,
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--debug``."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, and where it runs."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        metavar="DIR_OR_ID",
+        help="folder or hub id of a saved model, or of a published DIFFA checkpoint; "
+        "default: the small model of this package",
+    )
+    group.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps ...; default: cuda if there is one"
+    )
+    group.add_argument("--dtype", choices=DTYPES, help="default: as the model was saved")
+    published = parser.add_argument_group("published DIFFA checkpoints only")
+    published.add_argument("--whisper", metavar="DIR_OR_ID", help="the Whisper encoder")
+    published.add_argument("--llada", metavar="DIR_OR_ID", help="the LLaDA backbone")
+    published.add_argument("--stage", type=int, metavar="N", help="training stage; default: 2")
+
+
+def add_decode_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """How a response is decoded; ``default`` says what happens without any of these."""
+    group = parser.add_argument_group("decoding", default)
+    group.add_argument("--sampler", choices=SAMPLERS, help="default: cached")
+    group.add_argument("--steps", type=int, metavar="N", help="forward passes a whole answer")
+    group.add_argument("--gen-length", type=int, metavar="N", help="tokens of the longest answer")
+    group.add_argument("--block-length", type=int, metavar="N", help="tokens of a block")
+    group.add_argument(
+        "--threshold", type=float, metavar="P", help="cached: commit every token at least this sure"
+    )
+    group.add_argument(
+        "--factor", type=float, metavar="F", help="cached: commit by the factor rule instead"
+    )
+    group.add_argument(
+        "--cache", choices=("prefix", "dual", "none"), help="cached: keys and values to reuse"
+    )
+    group.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="default: 0, greedy"
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="for temperatures above 0; default: 0"
+    )
