@@ -116,7 +116,7 @@ def _batches(report: Report, path: Path) -> Path | None:
     axes.set(xlabel="batch", ylabel="tokens per second", xscale="log", yscale="log")
     axes.set_xticks(batches, [str(b) for b in batches], minor=False)
     axes.minorticks_off()
-    axes.legend(frameon=False, size=8)
+    axes.legend(frameon=False, fontsize=8)
     axes.set_title("Throughput against batch (ASR confidence profile)", size=10)
     axes.spines[["top", "right"]].set_visible(False)
     return _save(figure, report, path)

@@ -83,7 +83,8 @@ def build_backbone(shape: Shape, device: torch.device, dtype: torch.dtype) -> LL
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with device:
+        # Ordinary tensors whoever asks first: training is measured on the same weights.
+        with torch.inference_mode(False), device:
             model = LLaDA(shape.backbone)
     finally:
         torch.set_default_dtype(before)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, Threshold, condition
+from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, condition
 from dllm_audio.backbones import GraphedBackbone
 from dllm_audio.errors import InvalidArgumentError
 
@@ -61,7 +61,7 @@ def _prompts(batch: int) -> tuple[Tensor, Tensor]:
 def test_tokens_are_those_of_the_plain_backbone(llada: LLaDA, cache: str, batch: int) -> None:
     ids, mask = _prompts(batch)
     sampler = CachedParallelSampler(
-        gen_length=12, block_length=4, commit=Threshold(0.5), cache=cache, eos_stop=False
+        gen_length=12, block_length=4, commit=None, steps=12, cache=cache, eos_stop=False
     )
     tape = Tape()
     graphed = GraphedBackbone(llada, recorder=tape)
