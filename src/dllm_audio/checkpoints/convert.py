@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -118,10 +119,9 @@ def _write_safetensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    try:
+    # A folder of its own, because torch.save puts the file's name into the file.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as scratch:
+        part = Path(scratch) / path.name
         write(part)
         os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path

@@ -90,7 +90,7 @@ def _translate(names: Iterable[str], table: Mapping[str, str]) -> dict[str, str]
     for name in names:
         number = _LAYER_NUMBER.search(name)
         pattern = _LAYER_NUMBER.sub("#", name) if number else name
-        if pattern not in table or (number and str(int(number[0])) != number[0]):
+        if "#" in name or pattern not in table or (number and str(int(number[0])) != number[0]):
             unknown.append(name)
         else:
             translated[name] = table[pattern].replace("#", number[0] if number else "#")
