@@ -34,9 +34,10 @@ def test_eight_bits_cost_less_than_four_and_both_cost_something():
         quantized = copy.deepcopy(original)
         quantize_backbone(quantized, bits, group_size=32)
         costs.append(quantization_cost(original, quantized, tokens))
-    assert 0 < costs[0].divergence < 1e-3 < costs[1].divergence < 0.5
-    assert costs[0].agreement >= 0.95
-    assert costs[0].agreement >= costs[1].agreement >= 0.6
+    # A divergence grows with the square of the step: 1/127 of a row's largest weight against
+    # 2/15 of a group's, which is at most as large and rarely below half of it.
+    assert 0 < 20 * costs[0].divergence < costs[1].divergence
+    assert costs[1].agreement <= costs[0].agreement
 
 
 @needs_torchao
