@@ -18,7 +18,7 @@ import soundfile
 from dllm_audio.cli import build_parser, main
 from dllm_audio.cli.clips import clock, find_files
 from dllm_audio.cli.exit_codes import ERROR, INTERRUPTED, OK, SOME_FAILED
-from dllm_audio.cli.models import decode_settings
+from dllm_audio.cli.models import decode_settings, own_settings
 from dllm_audio.cli.streaming import partial_text
 from dllm_audio.cli.transcribing import render
 from dllm_audio.errors import DataError, InvalidArgumentError
@@ -235,7 +235,7 @@ def test_eval_runs_reports_and_goes_on(tmp_path, model, capsys) -> None:
     assert main([*command, "--json"]) == OK
     report = json.loads(capsys.readouterr().out)
     assert (output / "results.jsonl").read_bytes() == results
-    assert "CachedParallelSampler" in report["settings"]["model"]["decoding"]
+    assert report["settings"]["model"]["decoding"]["threshold"] == 0.5
     assert len(report["starts"]) == 2
     assert main([*command, "--steps", "4", "--sampler", "block"]) == ERROR
     assert "holds a run with other settings: model.decoding was" in capsys.readouterr().err
@@ -297,7 +297,7 @@ def test_info_shows_parts_memory_and_settings(model_folder: Path, capsys) -> Non
         (["answer", "x.wav", "-q", "?", "--model", "{tmp}"], "config.json"),
         (["answer", "x.wav", "-q", "?", "--model", "{tmp}", "--stage", "2"], "--whisper: expected"),
         (["answer", "x.wav", "-q", "?", "--model", "{tmp}", "--device", "tpu"], "--device"),
-        (["answer", "x.wav", "-q", "?", "--gen-length", "0"], "gen_length: expected"),
+        (["answer", "x.wav", "-q", "?", "--threshold", "1", "--factor", "1"], "factor: expected"),
         (["answer", "x.wav", "-q", "?", "--sampler", "block", "--factor", "1"], "sampler"),
         (["transcribe", "{tmp}"], "no sound file"),
         (["eval", "mmar"], "--data: expected the questions of mmar"),
@@ -338,31 +338,44 @@ def parse(*options: str) -> argparse.Namespace:
     return build_parser().parse_args(["answer", "x.wav", "-q", "?", *options])
 
 
+OWN = DecodeSettings(None, 24, 8, "cached", threshold=0.9, cache="prefix")
+
+
 @pytest.mark.parametrize(
     ("options", "default", "expected"),
     [
-        ([], None, None),
-        ([], published(16), published(16)),
+        ([], OWN, None),
+        ([], published(16), None),
         (["--steps", "4"], published(16), DecodeSettings(4, 16, 16)),
-        (["--steps", "4", "--gen-length", "4"], published(16), DecodeSettings(4, 4)),
+        (["--gen-length", "4", "--steps", "4"], published(16), DecodeSettings(4, 4, 4)),
         (["--temperature", "0.5"], published(4), DecodeSettings(4, 4, 4, temperature=0.5)),
         (
             ["--threshold", "0.8", "--cache", "dual"], published(16),
             DecodeSettings(None, 16, 16, "cached", threshold=0.8, cache="dual"),
         ),
         (
-            ["--gen-length", "16"], None,
-            DecodeSettings(None, 16, 16, "cached", threshold=0.9, cache="prefix"),
+            ["--gen-length", "4"], OWN,
+            DecodeSettings(None, 4, 4, "cached", threshold=0.9, cache="prefix"),
         ),
         (
-            ["--factor", "1", "--cache", "none"], None,
-            DecodeSettings(None, 128, 32, "cached", factor=1.0),
+            ["--factor", "1", "--cache", "none"], OWN,
+            DecodeSettings(None, 24, 8, "cached", factor=1.0),
         ),
-        (["--sampler", "block", "--steps", "64"], None, DecodeSettings(64, 128, 32)),
+        (["--steps", "12"], OWN, DecodeSettings(12, 24, 8, "cached", cache="prefix")),
+        (["--sampler", "block", "--steps", "12"], OWN, DecodeSettings(12, 24, 8)),
+        (["--sampler", "low-confidence"], OWN, DecodeSettings(24, 24, 8, "low-confidence")),
     ],
 )  # fmt: skip
 def test_options_become_decode_settings(options, default, expected) -> None:
     assert decode_settings(parse(*options), default) == expected
+
+
+def test_a_models_own_settings_are_those_of_its_default_sampler(model_folder: Path) -> None:
+    from dllm_audio import AudioDiffusionLM
+
+    model = AudioDiffusionLM.from_pretrained(model_folder)
+    built, own = own_settings(model).build(), model.default_sampler()
+    assert repr(built) == repr(own)
 
 
 def test_settings_build_the_samplers_they_name() -> None:

@@ -21,7 +21,7 @@ from ..evaluation.task import Task, make_task
 from ..evaluation.toy import toy_source
 from ..evaluation.voicebench import VoiceBench, export_name
 from .exit_codes import summarize
-from .models import decode_settings, load_model
+from .models import load_predictor
 from .score_table import score_lines
 from .terminal import note, print_json
 
@@ -75,16 +75,7 @@ def _predictor(benchmark: Benchmark, arguments: argparse.Namespace) -> ModelPred
     if preset != _OWN and preset not in benchmark.presets:
         known = ", ".join([*benchmark.presets, _OWN])
         raise InvalidArgumentError("--preset", f"one of {known} for {benchmark.name}", preset)
-    settings = decode_settings(arguments, benchmark.presets.get(preset))
-    sampler = settings.build() if settings else None  # first: a mistake should not wait for weights
-    model, description, device = load_model(arguments)
-    sampler = sampler or model.default_sampler()
-    description |= {
-        "decoding": settings.to_json() if settings else repr(sampler),
-        "seed": arguments.seed,
-    }
-    arguments.device = str(device)
-    return ModelPredictor(model, sampler, description)
+    return load_predictor(arguments, benchmark.presets.get(preset))
 
 
 def _run_model(
@@ -97,7 +88,7 @@ def _run_model(
     """Run and report; None in processes that leave the report to the first one."""
     state = _processes()
     shard = Shard(state.process_index, state.num_processes) if state else Shard()
-    start_run(task, predictor.description, folder, device=arguments.device, shard=shard)
+    start_run(task, predictor.description, folder, device=predictor.device, shard=shard)
     run_task(
         task,
         predictor,

@@ -20,9 +20,9 @@ _DECODE_OPTIONS = (
 
 
 def decode_settings(
-    arguments: argparse.Namespace, default: DecodeSettings | None = None
+    arguments: argparse.Namespace, default: DecodeSettings
 ) -> DecodeSettings | None:
-    """The settings that the options ask for; ``default`` where they ask for nothing.
+    """What the options make of the default settings; None where they ask for nothing.
 
     Raises:
         InvalidArgumentError: options that contradict each other.
@@ -31,27 +31,36 @@ def decode_settings(
         name: value for name in _DECODE_OPTIONS if (value := getattr(arguments, name)) is not None
     }
     if not asked and not arguments.temperature:
-        return default
+        return None
+    merged: dict[str, Any] = default.to_json()
+    parallel = asked.keys() & {"threshold", "factor"}
+    if parallel or "steps" in asked:
+        merged |= {"threshold": None, "factor": None, "steps": None}
+    if parallel or "cache" in asked:
+        asked.setdefault("sampler", "cached")
+    if asked.get("sampler", merged["sampler"]) != "cached":
+        merged |= {"threshold": None, "factor": None, "cache": None}
     if asked.get("cache") == "none":
         asked["cache"] = None
-    base: dict[str, Any] = {"gen_length": 128, "block_length": 32}
-    if default is not None:
-        base = default.to_json()
-    if asked.keys() & {"threshold", "factor", "cache"}:
-        asked.setdefault("sampler", "cached")
-    if asked.keys() & {"threshold", "factor"}:
-        base["steps"] = None
-    if default is None:
-        asked.setdefault("sampler", "cached")
-        if asked["sampler"] == "cached" and not asked.keys() & {"steps", "factor"}:
-            asked.setdefault("threshold", 0.9)
-        if asked["sampler"] == "cached":
-            asked.setdefault("cache", "prefix")
-        base.setdefault("steps", None if asked["sampler"] == "cached" else 128)
-        base["block_length"] = min(base["block_length"], asked.get("gen_length", 128))
-    elif "gen_length" in asked:
-        base["block_length"] = None
-    return DecodeSettings(**{**base, "temperature": arguments.temperature, **asked})
+    length = asked.get("gen_length", merged["gen_length"])
+    merged["block_length"] = min(merged["block_length"] or length, length)
+    merged |= {"temperature": arguments.temperature, **asked}
+    if merged["threshold"] is None and merged["factor"] is None and merged["steps"] is None:
+        merged["steps"] = length
+    return DecodeSettings(**merged)
+
+
+def own_settings(model: Any) -> DecodeSettings:
+    """The settings of a model's default sampler."""
+    saved = model.generation
+    return DecodeSettings(
+        steps=None,
+        gen_length=saved["gen_length"],
+        block_length=min(saved["block_length"], saved["gen_length"]),
+        sampler="cached",
+        threshold=saved["threshold"],
+        cache="prefix",
+    )
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -127,9 +136,19 @@ def _load_published(
     )
 
 
-def load_predictor(arguments: argparse.Namespace) -> ModelPredictor:
-    """The chosen model with the chosen decoding, for ``answer`` and ``transcribe``."""
-    settings = decode_settings(arguments)
-    sampler = settings.build() if settings else None  # first: a mistake should not wait for weights
-    model, description, _ = load_model(arguments)
-    return ModelPredictor(model, sampler, description)
+def load_predictor(
+    arguments: argparse.Namespace, preset: DecodeSettings | None = None
+) -> ModelPredictor:
+    """The chosen model with the chosen decoding.
+
+    Args:
+        arguments: the command line.
+        preset: settings that the options modify; None: the model's own.
+    """
+    # Contradictions are told at once, not after minutes of loading.
+    decode_settings(arguments, preset or DecodeSettings(None, 128, 32, "cached", threshold=0.9))
+    model, description, device = load_model(arguments)
+    base = preset or own_settings(model)
+    settings = decode_settings(arguments, base) or base
+    description |= {"decoding": settings.to_json(), "seed": arguments.seed}
+    return ModelPredictor(model, settings.build(), description, device)

@@ -32,7 +32,7 @@ def partial_text(
 
 
 def stream_answer(
-    model: Any, waveform: Tensor, prompt: str, *, sampler: Any = None, seed: int = 0
+    model: Any, waveform: Tensor, prompt: str, *, sampler: Any, seed: int = 0
 ) -> Iterator[tuple[int, str, bool]]:
     """Answer one clip step by step.
 
@@ -42,7 +42,7 @@ def stream_answer(
     predictor = model.prepare(audio=[waveform], prompts=[prompt])
     ends = {*model.end_token_ids}
     generator = [torch.Generator().manual_seed(seed)]
-    for step in (sampler or model.default_sampler()).stream(predictor, generator=generator):
+    for step in sampler.stream(predictor, generator=generator):
         if step.output is not None:
             yield step.nfe, model.decode(step.output)[0], True
         else:

@@ -88,11 +88,13 @@ class ModelPredictor:
         model: the model.
         sampler: how a response is decoded; None: the model's own default.
         description: what it is.
+        device: where it computes.
     """
 
     model: Any
     sampler: Any = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device | str = "cpu"
 
     @property
     def max_seconds(self) -> float:
