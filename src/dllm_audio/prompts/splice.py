@@ -84,7 +84,9 @@ def splice(
     index = torch.where(is_audio, columns + within - start[:, None], text_index)
     mask = within >= 0
     index = index.masked_fill(~mask, 0)[..., None].expand(-1, -1, width)
-    spliced = source.gather(1, index) if length else source[:, :0]
+    if not source.shape[1]:  # neither text nor audio: nothing to gather from
+        return SplicedPrompt(source.new_zeros(batch, length, width), mask)
+    spliced = source.gather(1, index)
     return SplicedPrompt(spliced.masked_fill(~mask[..., None], 0.0), mask)
 
 
