@@ -44,9 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="A,B",
         help=f"some of {', '.join((*PEERS, *LAYOUTS))}, or one rule of them, like dual/threshold",
     )
-    group.addoption("--batches", type=_list_of(int), metavar="1,8,32")
+    group.addoption("--batches", type=_list_of(int), metavar="1,8,32", help="CPU: 1,8")
     group.addoption("--prompts", type=_list_of(int), metavar="100,540,2000")
-    group.addoption("--answers", type=_list_of(int), metavar="16,128,512")
+    group.addoption("--answers", type=_list_of(int), metavar="16,128,512", help="CPU: 16,128")
     group.addoption("--matrix", choices=("axes", "full"), default="axes", help="default: axes")
     group.addoption("--repeats", type=int, default=5, help="timed repetitions (default: 5)")
     group.addoption("--output", type=Path, default=RESULTS, help="folder of the results")
@@ -74,14 +74,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _axes(config: pytest.Config) -> Axes:
+    on_gpu = config.getoption("--device").startswith("cuda")
+
     def values(option: str, smoke: Sequence[int], full: Sequence[int]) -> Sequence[int]:
         given = config.getoption(option)
         return given or (full if config.getoption("--benchmark") else smoke)
 
+    # On a CPU the largest values would take most of the run and say little.
     return Axes(
-        batches=values("--batches", (1, 2), (1, 8, 32)),
+        batches=values("--batches", (1, 2), (1, 8, 32) if on_gpu else (1, 8)),
         prompts=values("--prompts", (9,), (100, 540, 2000)),
-        answers=values("--answers", (3,), (16, 128, 512)),
+        answers=values("--answers", (3,), (16, 128, 512) if on_gpu else (16, 128)),
         full=config.getoption("--matrix") == "full",
     )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+LONG = 5.0
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -39,15 +41,19 @@ def measure(
 ) -> Timing:
     """Time ``call``.
 
+    A warm-up that takes longer than ``LONG`` seconds counts as a repetition: what it warms up is
+    small against that.
+
     Args:
         call: what is timed.
         device: where it computes; CUDA is timed with events.
         repeats: timed calls.
-        warmup: what runs once, untimed, before; None runs ``call`` itself.
+        warmup: what runs once before, and never counts; None runs ``call`` itself.
     """
-    (warmup or call)()
+    first = _once(warmup or call, device)
     _reset_peak(device)
-    seconds = [_once(call, device) for _ in range(repeats)]
+    seconds = [first] if warmup is None and first > LONG else []
+    seconds += [_once(call, device) for _ in range(repeats - len(seconds))]
     return Timing(seconds, _peak(device))
 
 

@@ -132,11 +132,13 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
     for mode in MODES[1:]:
         yield replace(anchor, mode=mode)
     for profile, strategy in product(("asr", "reasoning"), STRATEGIES):
-        if not strategy.endswith("/fixed"):
+        layout, _, rule = strategy.partition("/")
+        # Without a cache a pass costs the same whatever rule decides; one profile shows that.
+        costly = layout == "low_confidence" or (layout == "block" and profile == "reasoning")
+        if rule != "fixed" and (rule == "threshold" or not costly):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")
-    for mode in MODES[1:]:
-        yield replace(best, mode=mode)
+    yield replace(best, mode="graphed")
     for batch in axes.batches:
         yield replace(best, batch=batch)
         yield replace(best, strategy="prefix/threshold", batch=batch)
@@ -159,4 +161,8 @@ def _full(anchor: Case, axes: Axes) -> Iterator[Case]:
             answer=answer,
             block=min(anchor.block, answer),
         )
-        yield case if case.rule == "fixed" else replace(case, profile="asr")
+        if case.rule == "fixed":
+            yield case
+        else:
+            yield replace(case, profile="asr")
+            yield replace(case, profile="reasoning")

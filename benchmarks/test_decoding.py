@@ -153,8 +153,10 @@ def peer(run: Run) -> Any:
 @pytest.mark.parametrize("mode", ["static", "compiled"])
 @pytest.mark.parametrize("batch", [1, 8, 32])
 def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
-    if mode == "compiled" and (batch > 1 or not run.full):
-        pytest.skip("compiled at batch 1 of a measurement only")
+    if mode == "compiled" and not run.full:
+        pytest.skip("compiling takes longer than the smoke test may")
+    if mode == "compiled" and batch > 1 and run.device.type == "cpu":
+        pytest.skip("compiling helps small batches; on a CPU at batch 1 only")
     if batch not in run.axes.batches:
         pytest.skip("not among the batches")
     shape = run.shape

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dllm_audio import LLaDA, Threshold, condition
+from dllm_audio import LLaDA, condition
 from dllm_audio.backbones import StaticKVCache
 
 from . import plots
@@ -20,7 +20,7 @@ from .profiles import PROFILES, ProfiledPredictor, draw
 from .report import Report, compare, markdown, record, terminal, write
 from .run import Run
 from .shapes import SHAPES, build_backbone
-from .strategies import STRATEGIES, Axes, Case, matrix, sampler
+from .strategies import LAYOUTS, STRATEGIES, Axes, Case, matrix, sampler
 
 CPU = torch.device("cpu")
 
@@ -110,13 +110,14 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     shape = SHAPES["tiny"]
     axes = Axes(batches=(1, 2), prompts=(9,), answers=(3,))
     cases = matrix(shape, axes)
-    assert {c.strategy for c in cases} == set(STRATEGIES)
+    costly = {f"low_confidence/{rule}" for rule in ("factor", "local_leap", "entropy")}
+    assert {c.strategy for c in cases} == set(STRATEGIES) - costly
     assert {c.batch for c in cases} == {1, 2}
     assert {c.prompt for c in cases} == {9, shape.prompt}
     assert {c.answer for c in cases} == {3, shape.answer}
     assert len({c.label for c in cases}) == len(cases)
     full = matrix(shape, replace(axes, full=True))
-    assert len(full) == len(STRATEGIES) * 2
+    assert len(full) == 2 * (len(LAYOUTS) + 2 * (len(STRATEGIES) - len(LAYOUTS)))
     assert {c.strategy for c in matrix(shape, axes, ["dual/threshold"])} == {"dual/threshold"}
     assert {c.layout for c in matrix(shape, axes, ["prefix"])} == {"prefix"}
 
@@ -126,14 +127,13 @@ def test_threshold_under_a_profile_commits_the_sure_tokens_at_once(run: Run) -> 
     ids, _, _ = run.prompt(1, case.prompt)
     drawn = draw(PROFILES["asr"], run.shape.backbone, 1, case.answer, run.device)
     output = sampler(case)(ProfiledPredictor(condition(run.backbone, ids), *drawn))
-    assert Threshold(0.9)  # 19 of 20 at the first pass, the last one at the second
-    assert output.nfe == 2
+    assert output.nfe == 2  # 19 of 20 at the first pass, the last one at the second
 
 
 def test_timing() -> None:
     calls = []
     timing = measure(lambda: calls.append(1), CPU, repeats=5)
-    assert len(calls) == 6
+    assert len(calls) == 6  # one to warm up
     assert len(timing.seconds) == 5
     assert Timing([3.0, 1.0, 2.0]).median == 2.0
 

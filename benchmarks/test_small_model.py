@@ -28,7 +28,7 @@ def model(run: Run) -> AudioDiffusionLM:
 
 @pytest.fixture(scope="module")
 def questions(run: Run) -> list[Any]:
-    return list(ToyDataset("heldout", 96 if run.full else 8, SEED))
+    return list(ToyDataset("heldout", 48 if run.full else 4, SEED))
 
 
 def _sampler(rule: str, cache: str | None) -> CachedParallelSampler:
