@@ -54,6 +54,17 @@ def test_prompt_and_response_are_exactly_those_of_the_template(rows, multiple) -
         assert targets % multiple == 0
 
 
+def test_the_header_may_end_the_prompt_as_in_generation() -> None:
+    collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(4), header_in_target=False)
+    batch = collator([example(0, "Yes."), example(1, "No, it is not.", "And this?")])
+    expected = TEMPLATE(["What?", "And this?"])
+    assert torch.equal(batch["prompt_ids"], expected.prompt_ids)
+    assert torch.equal(batch["prompt_mask"], expected.prompt_mask)
+    assert torch.equal(batch["audio_start"], expected.audio_start)
+    answer = [*TOKENIZER.encode("Yes."), TEMPLATE.end_of_turn_id]
+    assert batch["labels"][0, : len(answer)].tolist() == answer
+
+
 def test_a_row_does_not_depend_on_its_batch() -> None:
     collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(8))
     rows = [example(0, "A much longer answer than the other."), example(1, "Yes.")]

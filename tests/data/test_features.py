@@ -12,6 +12,7 @@ from dllm_audio.data import (
     DiffusionCollator,
     EncoderFeatures,
     Example,
+    StoredAudio,
     content_key,
     encoder_key,
     stored_encoder_output,
@@ -93,6 +94,14 @@ def test_the_key_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     assert content_key(str(path)) == content_key(b"abc")
     with pytest.raises(DataError, match="cannot be read"):
         content_key(str(tmp_path / "none"))
+
+
+def test_a_key_stands_for_the_clip(tmp_path: Path) -> None:
+    encoder, sources = make_encoder(), clips(1)
+    store = EncoderFeatures(tmp_path, encoder)
+    store.compute(sources, encoder, LOG_MEL, progress=False)
+    stand_in = StoredAudio(content_key(sources[0]))
+    assert torch.equal(store.collate([stand_in])["frames"], store.collate(sources)["frames"])
 
 
 def test_collation_with_stored_features(tmp_path: Path) -> None:

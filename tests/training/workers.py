@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 # Children are forked from a server that has imported these once.
 PRELOADED = ["torch", "transformers", "peft", "accelerate", "dllm_audio.training"]
 FSDP2 = {
@@ -46,9 +48,7 @@ def run_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    processes = [
-        start(_ranked, rank, world_size, port, target, args) for rank in range(world_size)
-    ]
+    processes = [start(_ranked, rank, world_size, port, target, args) for rank in range(world_size)]
     for process in processes:
         process.join(180)
         if process.is_alive():
@@ -104,41 +104,58 @@ def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
     if pairs:
         task = PreferenceTask(model, VRPOLoss(), Reference("adapter", model, LORA))
     options = dict(options)
-    sharded = options.pop("fsdp2", False)
+    sharded, stop_at = options.pop("fsdp2", False), options.pop("stop_at", None)
     args = arguments(output_dir, **(options | FSDP2 if sharded else options))
     if sharded:
         _pose_as_accelerator(args)
-    trainer = ExactTrainer(task, args, rows(16, pairs), rows(4, pairs), collator(pairs))
+    trainer = ExactTrainer(
+        task, args, rows(16, pairs), rows(4, pairs), collator(pairs), callbacks=[_StopAt(stop_at)]
+    )
     trainer.resume()
     return trainer
 
 
-def train_and_export(output_dir: Path, kind: str, options: dict[str, Any]) -> None:
-    """Train, and write the trainable weights to ``output_dir/{kind}.safetensors``."""
-    from safetensors.torch import save_file
+class _StopAt(TrainerCallback):
+    def __init__(self, step: int | None) -> None:
+        self.step = step
 
-    from dllm_audio.training.state import trainable_state
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == self.step
+
+
+def train_and_export(output_dir: Path, kind: str, options: dict[str, Any]) -> None:
+    """Train; write the trained weights and the held-out loss, unless the run was stopped."""
+    from safetensors.torch import save_file
 
     trainer = trained(output_dir, kind, options)
     if options.get("fsdp2"):
         from torch.distributed.tensor import DTensor
 
         assert all(isinstance(p, DTensor) for p in trainer.model.parameters())
-    state = trainable_state(trainer.model)
+    if trainer.state.global_step == options.get("stop_at"):
+        return
+    weights = trainer.trained_weights()
+    loss = trainer.evaluate()["eval_loss"]
     if trainer.is_world_process_zero():
-        save_file(state, output_dir / f"{kind}.safetensors")
-    losses = trainer.evaluate()["eval_loss"]
-    if trainer.is_world_process_zero():
-        (output_dir / f"{kind}.loss").write_text(str(losses))
+        (output_dir / "loss.txt").write_text(str(loss))
+        # Under another name first: its presence means that the run is over.
+        save_file(weights, output_dir / "trained.partial")
+        (output_dir / "trained.partial").replace(output_dir / "trained.safetensors")
+
+
+def train_and_export_all(folder: Path, kinds: tuple[str, ...], options: dict[str, Any]) -> None:
+    for kind in kinds:
+        train_and_export(folder / kind, kind, options)
 
 
 def train_with_small_disk(output_dir: Path, limit: int) -> None:
     """Every file may grow to ``limit`` bytes from step 4 on; ends with the error's text."""
     import signal
 
-    from transformers import TrainerCallback
-
     from dllm_audio.errors import TrainingError
+    from dllm_audio.training import DiffusionTask, ExactTrainer
+
+    from .tiny import arguments, collator, lora_model, rows
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -146,10 +163,6 @@ def train_with_small_disk(output_dir: Path, limit: int) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 4:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
-    from dllm_audio.training import DiffusionTask, ExactTrainer
-
-    from .tiny import arguments, collator, lora_model, rows
 
     args = arguments(output_dir, save_strategy="steps", save_steps=2, max_steps=6)
     task = DiffusionTask(lora_model())

@@ -3,7 +3,13 @@
 from .audio_check import CheckedAudio, check_audio
 from .collate import IGNORED, DiffusionCollator, EosPadding, PreferenceCollator
 from .dataset import RecordDataset, read_json_rows
-from .features import EncoderFeatures, content_key, encoder_key, stored_encoder_output
+from .features import (
+    EncoderFeatures,
+    StoredAudio,
+    content_key,
+    encoder_key,
+    stored_encoder_output,
+)
 from .instructions import ASR_INSTRUCTIONS, asr_instruction
 from .order import EpochOrder
 from .records import AudioSource, Example, PreferencePair, Record
@@ -25,6 +31,7 @@ __all__ = [
     "PreferenceParser",
     "Record",
     "RecordDataset",
+    "StoredAudio",
     "TranscriptionParser",
     "asr_instruction",
     "check_audio",

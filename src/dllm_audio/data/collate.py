@@ -57,11 +57,14 @@ class _Collator:
         audio: ``LogMel`` for waveforms, or ``EncoderFeatures`` where the frozen encoder's output
             was computed beforehand.
         eos_padding: EOS tokens that are targets.
+        header_in_target: the assistant's header is learned too, as in the published training;
+            otherwise it ends the prompt, as it does when answers are generated.
     """
 
     template: ChatTemplate
     audio: LogMel | EncoderFeatures
     eos_padding: EosPadding = field(default_factory=EosPadding)
+    header_in_target: bool = True
 
     def _inputs(self, records: Sequence[Record], examples: Sequence[TrainingExample]) -> Batch:
         prompt_ids, prompt_mask = left_pad(
@@ -100,7 +103,9 @@ class _Collator:
         if record.system is not None and record.system != template.system:
             template = ChatTemplate(template.tokenizer, record.system)
         try:
-            return template.training_example(record.instruction, target)
+            if self.header_in_target:
+                return template.training_example(record.instruction, target)
+            return _answer_alone(template, record.instruction, target)
         except InvalidArgumentError as error:
             raise DataError(f"row {record.row}: {error}") from error
 
@@ -122,6 +127,7 @@ class DiffusionCollator(_Collator):
         template: builds prompts and targets.
         audio: ``LogMel`` or ``EncoderFeatures``.
         eos_padding: EOS tokens that are targets.
+        header_in_target: whether the assistant's header is learned too.
 
     Returns (when called with examples) a dictionary of
         ``prompt_ids [B, P]`` and ``prompt_mask [B, P]`` (left-padded), ``audio_start [B]``,
@@ -144,6 +150,7 @@ class PreferenceCollator(_Collator):
         template: builds prompts and targets.
         audio: ``LogMel`` or ``EncoderFeatures``.
         eos_padding: EOS tokens that are targets.
+        header_in_target: whether the assistant's header is learned too.
 
     Returns (when called with pairs) what :class:`DiffusionCollator` does, with
         ``chosen [B, R1]`` and ``rejected [B, R2]`` instead of labels, -100 where nothing counts,
@@ -160,3 +167,12 @@ class PreferenceCollator(_Collator):
             "rejected": self._labels([example.target_ids for example in rejected]),
             "labels": torch.ones(len(records), dtype=torch.int64),
         }
+
+
+def _answer_alone(template: ChatTemplate, instruction: str, target: str) -> TrainingExample:
+    """An exchange whose prompt ends with the assistant's header."""
+    whole = template.training_example(instruction, target)  # also checks both texts
+    prompt = template([instruction])
+    answer = template.tokenizer.encode(target, add_special_tokens=False)
+    target_ids = [*answer, template.end_of_turn_id]
+    return TrainingExample(prompt.prompt_ids[0].tolist(), target_ids, whole.audio_start)

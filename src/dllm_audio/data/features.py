@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,25 @@ from ..outputs import EncoderOutput
 from .records import AudioSource
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAudio:
+    """Stands for a clip whose encoder output is stored, in place of the clip itself.
+
+    Attributes:
+        key: its :func:`content_key`.
+    """
+
+    key: str
+
+
 def content_key(source: AudioSource) -> str:
     """A name for a clip that changes when its bytes do.
 
     Raises:
         DataError: the file cannot be read.
     """
+    if isinstance(source, StoredAudio):
+        return source.key
     digest = hashlib.sha256()
     if isinstance(source, tuple):
         samples, rate = source
@@ -122,7 +136,7 @@ class EncoderFeatures:
             if self.taps:
                 tensors["taps"] = torch.stack([output.hidden_states[i][0] for i in self.taps])
             tensors = {k: v.to("cpu", self.dtype).contiguous() for k, v in tensors.items()}
-            _write_atomically(path, tensors, {"layers": str(len(output.hidden_states))})
+            _write_atomically(path, tensors)
             computed += 1
         return computed
 
@@ -182,8 +196,8 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def _write_atomically(path: Path, tensors: dict[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial, metadata)
+    save_file(tensors, partial)
     partial.replace(path)

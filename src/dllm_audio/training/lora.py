@@ -75,7 +75,7 @@ def attach_lora(backbone: nn.Module, settings: LoRASettings, name: str = POLICY)
 
 def lora_layers(backbone: nn.Module) -> list[Any]:
     """The layers that carry low-rank updates; none where peft was never used."""
-    return [m for m in backbone.modules() if hasattr(m, "lora_A") and hasattr(m, "base_layer")]
+    return [module for module in backbone.modules() if _is_lora(module)]
 
 
 def add_frozen_reference(backbone: nn.Module, settings: LoRASettings) -> None:
@@ -85,6 +85,7 @@ def add_frozen_reference(backbone: nn.Module, settings: LoRASettings) -> None:
     """
     attach_lora(backbone, settings, REFERENCE)
     for layer in lora_layers(backbone):
+        layer._active_adapter = [POLICY]  # peft has switched to the newest set
         for matrices in (layer.lora_A, layer.lora_B):
             with torch.no_grad():
                 matrices[REFERENCE].weight.copy_(matrices[POLICY].weight)
@@ -116,10 +117,22 @@ def lora_switched(backbone: nn.Module, name: str | None) -> Iterator[None]:
 
 def merge_lora(backbone: nn.Module) -> None:
     """Add the updates into the weights and put plain linear layers back."""
+    for layer in lora_layers(backbone):
+        layer.merge(adapter_names=[POLICY])
+    detach_lora(backbone)
+
+
+def detach_lora(backbone: nn.Module) -> None:
+    """Put plain linear layers back, without the updates."""
     for name, module in list(backbone.named_modules()):
-        if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
-            module.merge(adapter_names=[POLICY])
+        if _is_lora(module):
             backbone.set_submodule(name, module.get_base_layer())
+    if hasattr(backbone, "peft_config"):
+        del backbone.peft_config
+
+
+def _is_lora(module: Any) -> bool:
+    return hasattr(module, "lora_A") and hasattr(module, "base_layer")
 
 
 def _peft() -> Any:

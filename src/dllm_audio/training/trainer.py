@@ -213,6 +213,10 @@ class ExactTrainer(Trainer):
         if not _internal_call and self._problem is not None:
             raise TrainingError(f"{folder}: {self._problem}") from self._problem
 
+    def trained_weights(self) -> dict[str, Tensor]:
+        """Weights that trained, named as in the task's model; every process must call."""
+        return {k.removeprefix("model."): v for k, v in self._trainable_state().items()}
+
     def _trainable_state(self) -> dict[str, Tensor]:
         if not self.is_deepspeed_enabled:
             return state.trainable_state(self.model)

@@ -1,0 +1,50 @@
+"""Two processes over gloo give what one process gives with the same global batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from . import workers
+
+# Float64; the processes add the same numbers in another order.
+TOLERANCE = 1e-10
+KINDS = ("diffusion", "preference")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    for kind in KINDS:
+        workers.train_and_export(folder / kind, kind, {})
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_processes_equal_one(tmp_path: Path, alone: Path, engine: str) -> None:
+    options = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
+    options["fsdp2"] = engine == "fsdp2"
+    workers.run_ranks(2, workers.train_and_export_all, tmp_path, KINDS, options)
+    for kind in KINDS:
+        expected = load_file(alone / kind / "trained.safetensors")
+        found = load_file(tmp_path / kind / "trained.safetensors")
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
+        losses = [float((f / kind / "loss.txt").read_text()) for f in (alone, tmp_path)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, alone: Path) -> None:
+    options = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
+    stopped = {**options, "stop_at": 2, "fsdp2": True}
+    workers.run_ranks(2, workers.train_and_export_all, tmp_path, ("diffusion",), stopped)
+    assert not (tmp_path / "diffusion" / "trained.safetensors").exists()
+    workers.train_and_export(tmp_path / "diffusion", "diffusion", {"save_strategy": "no"})
+    expected = load_file(alone / "diffusion" / "trained.safetensors")
+    found = load_file(tmp_path / "diffusion" / "trained.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
