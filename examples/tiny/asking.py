@@ -20,6 +20,10 @@ from dllm_audio import (
 )
 from dllm_audio.data.toy import ToyRecord
 
+# Answers are short: at small times hardly one of their tokens is masked, and its weight 1 / t only
+# adds variance.
+SMALLEST_TIME = 0.25
+
 
 class Answering:
     """The loss of a batch of questions, given what is heard.
@@ -47,7 +51,7 @@ class Answering:
             audio=audio,
             audio_start=prompts.audio_start,
         )
-        t = sample_times(len(records), low_discrepancy=True, generator=generator)
+        t = sample_times(len(records), eps=SMALLEST_TIME, low_discrepancy=True, generator=generator)
         mask = mask_tokens(x_0, t, predictor.mask_token_id, generator=generator).mask
         return self._loss(predictor, x_0, mask, t).loss
 

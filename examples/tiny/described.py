@@ -20,7 +20,7 @@ from dllm_audio.data.toy.phrasing import CHOICE_LAYOUTS
 from dllm_audio.data.toy.scenes import MAX_DIGITS
 from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
 
-LAYOUT_SHARES = {None: 0.65, "plain": 0.15, "mmau": 0.1, "mmsu": 0.1}
+LAYOUT_SHARES = {None: 0.7, "plain": 0.2, "mmau": 0.05, "mmsu": 0.05}
 FACT_NAMES = ("sex", "rate", "noise", "event", "count", "contour", "mode", "tempo")
 SILENCE = " "
 NOTHING = np.zeros(0, np.float32)
@@ -96,7 +96,7 @@ class Describer:
         words = [DIGITS[v] if isinstance(v, int) else v for v in values if v is not None]
         slots = [self._silence] * NUM_QUERIES
         places = rng.permutation(NUM_QUERIES)
-        for number, place in enumerate(places[: len(words) * int(rng.integers(1, 4))]):
+        for number, place in enumerate(places[: len(words) * int(rng.integers(2, 6))]):
             slots[int(place)] = self._id(f" {words[number % len(words)]}")
         return slots
 
@@ -116,5 +116,3 @@ class Describer:
         if len(ids) != 1:
             raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens")
         return ids[0]
-
-

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dllm_audio import WhisperEncoder
-from dllm_audio.data.toy import COMMANDS, DIGITS, Scene
+from dllm_audio.data.toy import COMMANDS, DIGITS, MAX_SECONDS, Scene
 from dllm_audio.data.toy.signals import EVENTS
 
 WORDS = (*DIGITS, *COMMANDS)
@@ -40,9 +40,17 @@ FACTS: dict[str, tuple] = {
 UNKNOWN = -100
 SPIKE = 3  # frames on either side of a word's middle that carry its label
 FRAMES_PER_SECOND = 50
+FULL_WINDOW = int(MAX_SECONDS * 100)  # mel frames
 SPAN_LAYER = 4
 # Where the four heads of each layer look at first, in frames.
-OFFSETS = ((-3, -1, 1, 3), (-6, -2, 2, 6), (-6, -2, 2, 6), (-8, -3, 3, 8), (-8, -3, 3, 8), (-6, -2, 2, 6))
+OFFSETS = (
+    (-3, -1, 1, 3),
+    (-6, -2, 2, 6),
+    (-6, -2, 2, 6),
+    (-8, -3, 3, 8),
+    (-8, -3, 3, 8),
+    (-6, -2, 2, 6),
+)
 CENTER_WEIGHT, CENTER_START, CENTER_RAMP = 0.5, 0.3, 0.3  # shares of the training
 
 
@@ -64,12 +72,10 @@ class EncoderPretraining(nn.Module):
             {name: nn.Linear(2 * width, len(values)) for name, values in FACTS.items()}
         )
 
-    def forward(
-        self, features: Tensor, frames: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Last hidden state over the whole window, logits of words, spans and each fact."""
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = self.encoder(features, frames).hidden_states
+            hidden = hidden_states(self.encoder, features)
             middle = self.probe_norm(hidden[max(TAPS)])
             attention = (middle @ self.probes.T).softmax(dim=1)
             read = torch.einsum("bsp,bse->bpe", attention, middle).flatten(1)
@@ -79,6 +85,23 @@ class EncoderPretraining(nn.Module):
             words = self.word_head(last)
             spans = self.span_head(hidden[SPAN_LAYER])
         return last.float(), words.float(), spans.float(), logits
+
+
+def hidden_states(encoder: WhisperEncoder, features: Tensor) -> list[Tensor]:
+    """The encoder's hidden states over a window that may be shorter than its own.
+
+    Most clips fill half of the window; training on the rest would take as long again.
+    """
+    model = encoder.model
+    x = F.gelu(model.conv2(F.gelu(model.conv1(features)))).transpose(1, 2)
+    x = x + model.embed_positions.weight[: x.shape[1]]
+    states = [x]
+    for layer in model.layers:
+        x = layer(x, None)
+        x = x[0] if isinstance(x, tuple) else x
+        states.append(x)
+    states[-1] = model.layer_norm(x)
+    return states
 
 
 def initialize(encoder: WhisperEncoder) -> None:
@@ -165,26 +188,53 @@ def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(masked, floor, features) + level
 
 
+class Batches:
+    """Rows of each step and the window (mel frames) that they are seen in.
+
+    Clips of like length go together; the window is a little longer than the longest, and one time
+    in eight it is the whole one, which the trained encoder always sees.
+    """
+
+    def __init__(self, frames: Tensor, batch_size: int, pool: int = 8) -> None:
+        self._frames, self._batch_size, self._pool = frames, batch_size, pool
+        self._pools = len(frames) // (batch_size * pool)
+
+    def __call__(self, step: int) -> tuple[Tensor, int]:
+        number, within = divmod(step, self._pool)
+        epoch, number = divmod(number, self._pools)
+        size = self._batch_size * self._pool
+        order = torch.randperm(len(self._frames), generator=torch.Generator().manual_seed(epoch))
+        rows = order[number * size :][:size]
+        rows = rows[self._frames[rows].argsort()]
+        generator = torch.Generator().manual_seed(step)
+        chosen = torch.randperm(
+            self._pool, generator=torch.Generator().manual_seed(step // self._pool)
+        )[within]
+        rows = rows[chosen * self._batch_size :][: self._batch_size]
+        slack = 4 * int(torch.randint(0, 12, (), generator=generator))
+        window = min(-(-int(self._frames[rows].max()) // 4) * 4 + slack, FULL_WINDOW)
+        whole = float(torch.rand((), generator=generator)) < 1 / 8
+        return rows, FULL_WINDOW if whole else window
+
+
 def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) -> WhisperEncoder:
     """Train from nothing, or go on from ``folder``."""
     torch.manual_seed(0)
     model = EncoderPretraining(build_encoder(trainable=True))
     targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
     positions = model.encoder.config.max_source_positions
-    labels = frame_labels(clips.scenes, positions, whole=False)
-    span_labels = frame_labels(clips.scenes, positions, whole=True)
+    all_labels = frame_labels(clips.scenes, positions, whole=False)
+    all_span_labels = frame_labels(clips.scenes, positions, whole=True)
     weight = torch.ones(1 + len(WORDS))
     weight[BLANK] = 0.2
-    per_epoch = len(clips) // batch_size
+    batches = Batches(clips.frames, batch_size)
 
     def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(step)
-        order = torch.randperm(
-            len(clips), generator=torch.Generator().manual_seed(step // per_epoch)
-        )
-        rows = order[step % per_epoch * batch_size :][:batch_size]
-        features = spec_augment(clips.features[rows].float(), generator)
-        last, words, spans, fact_logits = model(features, clips.frames[rows])
+        rows, window = batches(step)
+        features = spec_augment(clips.features[rows, :, :window].float(), generator)
+        last, words, spans, fact_logits = model(features)
+        labels, span_labels = all_labels[:, : window // 2], all_span_labels[:, : window // 2]
         frame_loss = F.cross_entropy(words.transpose(1, 2), labels[rows], weight)
         span_loss = F.cross_entropy(spans.transpose(1, 2), span_labels[rows])
         chosen = [targets[row] for row in rows.tolist()]
@@ -205,7 +255,13 @@ def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) 
         ramp = min(max(step / steps - CENTER_START, 0.0) / CENTER_RAMP, 1.0)
         loss = 2 * frame_loss + 2 * span_loss + 0.1 * ctc + fact_loss
         loss = loss + CENTER_WEIGHT * ramp * center
-        shown = {"span": span_loss, "frame": frame_loss, "ctc": ctc, "center": center, "facts": fact_loss}
+        shown = {
+            "span": span_loss,
+            "frame": frame_loss,
+            "ctc": ctc,
+            "center": center,
+            "facts": fact_loss,
+        }
         return loss, {name: value.item() for name, value in shown.items()}
 
     schedule = Schedule(steps, 1.5e-3, warmup=200)
@@ -222,7 +278,7 @@ def report(model: EncoderPretraining, clips: Clips, limit: int = 1500) -> dict[s
     targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
     for start in range(0, min(limit, len(clips)), 100):
         rows = range(start, min(start + 100, len(clips)))
-        _, words, _, logits = model(clips.features[rows].float(), clips.frames[rows])
+        _, words, _, logits = model(clips.features[rows].float())
         for row, best in zip(rows, words.argmax(-1).tolist(), strict=True):
             scene = clips.scenes[row]
             steps = zip(best, [BLANK, *best], strict=False)

@@ -47,7 +47,8 @@ def fundamental(note):
         lag for lag in lags if correlation[lag] >= 0.93 * best
         and correlation[lag] >= correlation[lag - 1] and correlation[lag] >= correlation[lag + 1]
     ]  # fmt: skip
-    return RATE / peaks[0]
+    before, here, after = correlation[peaks[0] - 1 : peaks[0] + 2]
+    return RATE / (peaks[0] + 0.5 * (before - after) / (before - 2 * here + after))
 
 
 @pytest.mark.parametrize("mode", ["major", "minor"])
