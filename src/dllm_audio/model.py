@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .audio import LogMel, load_audio
-from .errors import InvalidArgumentError
+from .errors import CheckpointError, InvalidArgumentError
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
-from .pretrained import read_folder, write_folder
+from .pretrained import is_saved_model, load_published, read_folder, write_folder
 from .prompts import ChatTemplate, ConditionedPredictor, condition
 from .protocols import AudioEncoder, Tokenizer
 from .samplers import CachedParallelSampler, Threshold
@@ -21,6 +22,7 @@ from .weights import resolve_directory
 # An answer's usual bound and block, where a checkpoint does not say otherwise.
 _GENERATION = {"gen_length": 128, "block_length": 32, "threshold": 0.9}
 _SNAPSHOT = ("*.json", "*.safetensors")
+_PUBLISHED = (*_SNAPSHOT, "*pytorch_model.bin")
 
 
 class AudioDiffusionLM(nn.Module):
@@ -54,10 +56,8 @@ class AudioDiffusionLM(nn.Module):
         self.adapter: Any = adapter
         self.backbone: Any = backbone
         self.tokenizer: Any = tokenizer
-        unknown = sorted((generation or {}).keys() - _GENERATION.keys())
-        if unknown:
-            raise InvalidArgumentError("generation", f"only {sorted(_GENERATION)}", unknown)
-        self.generation = {**_GENERATION, **(generation or {})}
+        self.generation = _checked_generation(generation)
+        self.default_sampler()  # raises now, not at the first answer
 
     @classmethod
     def from_pretrained(
@@ -67,21 +67,41 @@ class AudioDiffusionLM(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         revision: str | None = None,
+        whisper: str | Path | None = None,
+        llada: str | Path | None = None,
+        stage: int | None = None,
     ) -> AudioDiffusionLM:
-        """Load a model that :meth:`save_pretrained` wrote.
+        """Load a model that :meth:`save_pretrained` wrote, or a published DIFFA checkpoint.
 
         Args:
             dir_or_id: local directory or hub id.
             dtype: of the weights; None is what the model's config names.
             device: where the weights go, as they are read.
             revision: hub revision.
+            whisper: for a published checkpoint, which holds neither: its encoder.
+            llada: and its backbone; see :func:`dllm_audio.load_diffa`.
+            stage: stage of a published checkpoint; None is 2.
 
         Raises:
             CheckpointError: anything missing, damaged or of the wrong shape.
+            InvalidArgumentError: ``whisper``, ``llada`` or ``stage`` where they do not belong, or
+                missing where they do.
         """
         directory = resolve_directory(dir_or_id, revision, _SNAPSHOT)
-        encoder, adapter, backbone, tokenizer, generation = read_folder(directory, dtype, device)
-        return cls(encoder, adapter, backbone, tokenizer, generation=generation).eval()  # type: ignore[arg-type]
+        published = {"whisper": whisper, "llada": llada, "stage": stage}
+        if not is_saved_model(directory):
+            source = dir_or_id
+            if revision is not None:
+                source = resolve_directory(dir_or_id, revision, _PUBLISHED)
+            return load_published(source, published, dtype=dtype, device=device)
+        for name, value in published.items():
+            if value is not None:
+                expected = f"None ({directory} is no published DIFFA checkpoint)"
+                raise InvalidArgumentError(name, expected, value)
+        try:
+            return cls(**read_folder(directory, dtype, device)).eval()
+        except InvalidArgumentError as error:
+            raise CheckpointError(f"{directory}: {error}") from error
 
     def save_pretrained(
         self, directory: str | Path, *, storage_dtype: torch.dtype | None = None
@@ -169,10 +189,8 @@ class AudioDiffusionLM(nn.Module):
     def default_sampler(self) -> CachedParallelSampler:
         """What :meth:`generate` uses: a confidence threshold, prefix cache and EOS stop."""
         settings = self.generation
-        block = min(settings["block_length"], settings["gen_length"])
-        return CachedParallelSampler(
-            settings["gen_length"], block, Threshold(settings["threshold"])
-        )
+        commit = Threshold(settings["threshold"])
+        return CachedParallelSampler(settings["gen_length"], settings["block_length"], commit)
 
     @torch.inference_mode()
     def generate(
@@ -186,10 +204,13 @@ class AudioDiffusionLM(nn.Module):
     ) -> Generation:
         """Answer a batch of prompts about a batch of clips.
 
+        Dropout is off while it runs, whatever mode the model is in.
+
         Args:
             prompts: one text a row; a single text is asked about every clip.
             audio: one clip a row (see :meth:`embed_audio`), None for text-only rows; None: no
-                row has audio. A single clip may be given without a list.
+                row has audio. A single clip, not in a list, is encoded once and serves every
+                prompt.
             sampler: any sampler; None is :meth:`default_sampler`.
             crop: keep the first window of longer clips instead of raising.
             options: passed to the sampler (``generator=``, ``start=``).
@@ -201,23 +222,29 @@ class AudioDiffusionLM(nn.Module):
             AudioError: a clip that cannot be used.
             InvalidArgumentError: prompts and clips that do not match, or no tokenizer.
         """
-        predictor = self.prepare(prompts=prompts, audio=audio, crop=crop)
-        output = (sampler or self.default_sampler())(predictor, **options)
+        with _evaluating(self):
+            predictor = self.prepare(prompts=prompts, audio=audio, crop=crop)
+            output = (sampler or self.default_sampler())(predictor, **options)
         return Generation(self.decode(output), output)
 
     def prepare(
         self, *, prompts: str | Sequence[str], audio: Any = None, crop: bool = False
     ) -> ConditionedPredictor:
         """Everything of :meth:`generate` up to the sampler: the conditioned predictor."""
-        clips = [audio] if audio is None or not isinstance(audio, list) else audio
+        clips = audio if isinstance(audio, list) else [audio]
         texts = [prompts] * len(clips) if isinstance(prompts, str) else list(prompts)
-        if audio is None:
-            clips = [None] * len(texts)
-        if not texts or len(texts) != len(clips):
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise InvalidArgumentError("prompts", "at least one text", texts)
+        shared = not isinstance(audio, list)
+        if not shared and len(texts) != len(clips):
             raise InvalidArgumentError("prompts", f"one text a clip ({len(clips)})", len(texts))
-        has_audio = [clip is not None for clip in clips]
+        has_audio = [clip is not None for clip in clips] * (len(texts) if shared else 1)
         batch = self._template()(texts, has_audio)
         embeddings = self.embed_audio(clips, crop=crop) if any(has_audio) else None
+        if embeddings is not None and shared:
+            embeddings = AudioEmbeddings(
+                embeddings.embeds.expand(len(texts), -1, -1), embeddings.lengths.expand(len(texts))
+            )
         return self.condition(
             batch.prompt_ids.to(self.device),
             embeddings,
@@ -243,3 +270,28 @@ class AudioDiffusionLM(nn.Module):
         if self.tokenizer is None:
             raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
         return ChatTemplate(self.tokenizer)
+
+
+def _checked_generation(given: dict[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, dict):
+        raise InvalidArgumentError("generation", "a dict or None", type(given).__name__)
+    unknown = sorted((given or {}).keys() - _GENERATION.keys())
+    if unknown:
+        raise InvalidArgumentError("generation", f"only {sorted(_GENERATION)}", unknown)
+    settings = {**_GENERATION, **(given or {})}
+    if not isinstance(settings["threshold"], int | float):
+        raise InvalidArgumentError("threshold", "a number", repr(settings["threshold"]))
+    return settings
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards every module has its own mode again."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -11,6 +11,9 @@ from .dual import DualAdapter, PromptedSemanticAdapter
 from .semantic import SemanticAdapter
 
 _SEMANTIC = ("encoder_dim", "lm_dim", "stride")
+# Far above any adapter; a stranger's config must not keep us building layers for hours.
+_LARGEST = 2**24
+_LIMITS = {"dropout": 1, "num_layers": 2**10}
 _ACOUSTIC = (
     *("encoder_dim", "lm_dim", "taps", "num_heads"),
     *("num_queries", "num_layers", "intermediate_size", "dropout"),
@@ -52,15 +55,34 @@ def adapter_from_config(config: Mapping[str, Any]) -> DualAdapter | PromptedSema
         CheckpointError: unknown or missing settings.
     """
     try:
-        semantic = SemanticAdapter(**config["semantic"])
-        if config["type"] == "dual":
-            acoustic = AcousticAdapter(**config["acoustic"])
-            return DualAdapter(semantic, acoustic, config.get("mask_frames", False))
-        if config["type"] == "prompted":
-            return PromptedSemanticAdapter(semantic, config["num_prompts"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"adapter config: {error} is missing or unknown") from error
-    raise CheckpointError(f"adapter config: expected type dual or prompted, got {config['type']!r}")
+        kind = config["type"]
+        semantic = SemanticAdapter(**_checked("semantic", config["semantic"]))
+        if kind == "dual":
+            acoustic = AcousticAdapter(**_checked("acoustic", config["acoustic"]))
+            return DualAdapter(semantic, acoustic, config.get("mask_frames", False) is True)
+        if kind == "prompted":
+            count = _checked("prompted", {"num_prompts": config["num_prompts"]})["num_prompts"]
+            return PromptedSemanticAdapter(semantic, count)
+    except KeyError as error:
+        raise CheckpointError(f"adapter config: {error} is missing") from error
+    except (InvalidArgumentError, TypeError) as error:
+        raise CheckpointError(f"adapter config: {error}") from error
+    raise CheckpointError(f"adapter config: expected type dual or prompted, got {kind!r}")
+
+
+def _checked(part: str, settings: Any) -> dict[str, Any]:
+    """Settings whose types are right; what they are worth the adapters judge."""
+    if not isinstance(settings, Mapping):
+        raise CheckpointError(f"adapter config: {part}: expected an object, got {settings!r}")
+    for name, value in settings.items():
+        values = value if name == "taps" and isinstance(value, list) else [value]
+        kind = int | float if name == "dropout" else int
+        most = _LIMITS.get(name, _LARGEST)
+        if not all(isinstance(v, kind) and 0 <= v <= most for v in values):
+            expected = f"{'a number' if name == 'dropout' else 'integers'} in [0, {most}]"
+            got = f"expected {expected}, got {value!r}"
+            raise CheckpointError(f"adapter config: {part}.{name}: {got}")
+    return dict(settings)
 
 
 def _settings(module: object, names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Safe reading of weights: where they are, what they hold, and filling a module with them.
+"""Safe files: where weights are, what they hold, filling a module with them, replacing them.
 
 Backbones, encoders and checkpoints all read weights through this package, so that a hostile or
 damaged folder is refused in one place: no code is unpickled, a shard is a plain file name inside
@@ -9,17 +9,20 @@ from .files import check_inside, find_weight_files
 from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, read_json, resolve_directory
 from .pickles import check_tensors, read_pickle
+from .saving import current_folder, replace_files
 from .tensors import iter_weights
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
     "check_inside",
     "check_tensors",
+    "current_folder",
     "find_weight_files",
     "iter_weights",
     "load_weights",
     "read_json",
     "read_pickle",
+    "replace_files",
     "resolve_directory",
     "shorten",
 ]
