@@ -54,8 +54,8 @@ class KVCache(Protocol):
         """Keys and values ``[B, H_kv, L, d]`` of one layer."""
         ...
 
-    def select(self, rows: Tensor) -> KVCache:
-        """A copy that holds the chosen batch rows."""
+    def keep(self, rows: Tensor) -> KVCache:
+        """Move the chosen batch rows to the front, in place; a view of them."""
         ...
 
     def first_rows(self, batch_size: int) -> KVCache:

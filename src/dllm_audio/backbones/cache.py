@@ -73,9 +73,15 @@ class StaticKVCache:
         """Keys and values ``[B, H_kv, L, d]`` of one layer (views)."""
         return self._storage[0, layer], self._storage[1, layer]
 
-    def select(self, rows: Tensor) -> StaticKVCache:
-        """A copy that holds the chosen rows ``[B']``."""
-        return self._wrap(self._storage.index_select(2, rows))
+    def keep(self, rows: Tensor) -> StaticKVCache:
+        """Move the chosen rows ``[B']`` to the front, in place, and return a view of them.
+
+        What the other rows held is lost. No layer's address changes, and no more than a copy of
+        one layer is made at a time.
+        """
+        for layer in self._storage.unbind(1):
+            layer[:, : len(rows)] = layer.index_select(1, rows)
+        return self.first_rows(len(rows))
 
     def first_rows(self, batch_size: int) -> StaticKVCache:
         """A view of the first rows, for a refresh with fewer rows: nothing is copied."""

@@ -67,6 +67,8 @@ class Canvas:
                 expected = f"int64 [{batch}, {gen_length}]"
                 raise ShapeError("start", expected, f"{start.dtype} {list(start.shape)}")
             tokens = start.to(device=self.device, dtype=torch.long, copy=True)
+            if bool((tokens < 0).any()):
+                raise InvalidArgumentError("start", "token ids >= 0", int(tokens.min()))
         real = getattr(predictor, "response_mask", None)
         if real is None:
             return tokens
@@ -88,7 +90,7 @@ class Canvas:
             rows: those that took part.
             status: see :meth:`status`, on the host.
             keep_waiting: keep rows that only wait as long as no more than this share of the rows
-                waits: leaving costs a copy of the cache.
+                waits: leaving costs a move within the cache.
         """
         left = []
         for number, value in zip(rows.numbers, status, strict=True):

@@ -6,16 +6,20 @@ were computed, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgumentError
 from .canvas import ActiveRows, Canvas
 from .options import SamplingOptions
 from .prediction import Prediction, gumbel_noise, predict
 from .randomness import Generators, RowStreams
 
-# Puts delayed end tokens below every real confidence, in order among themselves.
-_DELAY = 1e4
+# Puts delayed end tokens behind everything else, in order among themselves: more than any
+# confidence or entropy (log V).
+_DELAY = 16.0
 
 
 class Choice:
@@ -38,13 +42,17 @@ class Choice:
         self.options = options
         self.needs_entropy = needs_entropy
         self.device = canvas.device
-        self._mask_id = torch.tensor([canvas.mask_id], device=self.device)
+        self._mask_id = canvas.mask_id
         ends = options.end_token_ids
         if ends is None:
             ends = () if canvas.eos_id is None else (canvas.eos_id,)
+        if options.eos != "allow" and not ends:
+            expected = "'allow' (the predictor has no EOS id, and end_token_ids names none)"
+            raise InvalidArgumentError("eos", expected, options.eos)
         self._end_ids = torch.tensor(ends, dtype=torch.long, device=self.device)
-        random = options.temperature > 0 or options.confidence == "random"
-        self._streams = RowStreams(canvas.tokens.shape[0], generator) if random else None
+        self._streams: RowStreams | None = None
+        if options.temperature > 0 or options.confidence == "random":
+            self._streams = RowStreams(canvas.tokens.shape[0], generator, self.device)
 
     def __call__(
         self, logits: Tensor, where: Tensor | None, width: int, rows: ActiveRows
@@ -61,20 +69,25 @@ class Choice:
         guess = predict(
             logits,
             mask_id=self._mask_id,
-            forbidden=self._end_ids if options.eos == "forbid" and len(self._end_ids) else None,
+            forbidden=self._end_ids if options.eos == "forbid" else None,
             confidence=options.confidence,
             with_entropy=self.needs_entropy,
             gumbel=self._gumbel(logits, where, width, rows),
         )
-        confidence = guess.confidence
+        penalty = None
         if options.eos == "delay":
-            confidence = confidence - _DELAY * torch.isin(guess.tokens, self._end_ids)
-        confidence = _spread(confidence, where, width)
-        if options.confidence == "random" and self._streams is not None:
-            drawn = self._streams.uniform(rows.deciding(), (width,), self.device, torch.float32)
-            confidence = torch.where(confidence < -1, drawn - _DELAY, drawn)
-        entropy = None if guess.entropy is None else _spread(guess.entropy, where, width)
-        return Prediction(_spread(guess.tokens, where, width), confidence, entropy)
+            penalty = _DELAY * torch.isin(guess.tokens, self._end_ids).to(guess.confidence.dtype)
+        guess = Prediction(
+            _spread(guess.tokens, where, width),
+            _spread(guess.confidence, where, width),
+            None if guess.entropy is None else _spread(guess.entropy, where, width),
+            None if penalty is None else _spread(penalty, where, width),
+        )
+        if options.confidence != "random" or self._streams is None:
+            return guess
+        drawn = self._streams.uniform(rows.deciding(), (width,), torch.float32)
+        # Adding nothing but NaN, so that broken logits still show.
+        return replace(guess, confidence=drawn + 0 * guess.confidence)
 
     def _gumbel(
         self, logits: Tensor, where: Tensor | None, width: int, rows: ActiveRows
@@ -83,7 +96,7 @@ class Choice:
             return None
         # Numbers for the whole block, so that what a row draws depends on that row alone.
         shape = (width, logits.shape[-1])
-        uniform = self._streams.uniform(rows.deciding(), shape, self.device, torch.float64)
+        uniform = self._streams.uniform(rows.deciding(), shape, torch.float64)
         if where is not None:
             uniform = uniform.gather(1, where[..., None].expand(-1, -1, shape[1]))
         return gumbel_noise(uniform, self.options.temperature)

@@ -15,12 +15,14 @@ CONFIDENCES = ("max_probability", "margin", "entropy", "random")
 
 def probability(logits: Tensor, chosen: Tensor) -> Tensor:
     """Probability ``[B, M]`` of the tokens whose logits are ``chosen [B, M, 1]``."""
-    return 1 / (logits - chosen).exp().sum(-1)
+    return (logits - chosen).exp_().sum(-1).reciprocal_()
 
 
-def margin(logits: Tensor) -> Tensor:
-    """Probability of the likeliest token minus that of the second, ``[B, M]``."""
-    top = logits.topk(2, dim=-1).values
+def margin(logits: Tensor, mask_id: int) -> Tensor:
+    """Probability of the likeliest token minus that of the second, the mask apart, ``[B, M]``."""
+    choosable = logits.clone()
+    choosable[..., mask_id] = float("-inf")
+    top = choosable.topk(2, dim=-1).values
     first, second = top[..., :1], top[..., 1:]
     return probability(logits, first) * (1 - (second - first).exp())[..., 0]
 

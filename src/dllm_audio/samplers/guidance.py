@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..protocols import KVCache
+from .prediction import widen
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class GuidedPredictor:
         cache: KVCache | None = None,
         window: Tensor | None = None,
     ) -> Tensor:
-        """Guided logits in float32; see :class:`dllm_audio.protocols.CacheablePredictor`."""
+        """Guided logits, at least in float32; see :class:`~dllm_audio.protocols.MaskPredictor`."""
         if positions is not None and positions.dim() == 2:
             positions = torch.cat((positions, positions))
-        logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window).float()
-        conditional, unconditional = logits.chunk(2)
+        logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window)
+        conditional, unconditional = widen(logits).chunk(2)
         return unconditional + (self.scale + 1) * (conditional - unconditional)
 
     def new_cache(self, response_length: int) -> KVCache:

@@ -21,17 +21,25 @@ class Prediction:
         tokens: ``[B, M]`` int64; never the mask id.
         confidence: ``[B, M]`` float32 (float64 for float64 logits).
         entropy: ``[B, M]`` in nats, or None where nobody asked.
+        penalty: ``[B, M]`` by how much commit rules see less confidence (and more entropy), to
+            put positions off; or None.
     """
 
     tokens: Tensor
     confidence: Tensor
-    entropy: Tensor | None
+    entropy: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+def widen(logits: Tensor) -> Tensor:
+    """Half-precision logits as float32; others as they are."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def predict(
     logits: Tensor,
     *,
-    mask_id: Tensor,
+    mask_id: int,
     forbidden: Tensor | None = None,
     confidence: str = "max_probability",
     with_entropy: bool = False,
@@ -43,32 +51,45 @@ def predict(
     chosen.
 
     Args:
-        logits: ``[B, M, V]``.
-        mask_id: ``[1]`` int64, never chosen.
-        forbidden: ``[n]`` further ids, taken out of the distribution altogether.
+        logits: ``[B, M, V]``; not changed.
+        mask_id: never chosen.
+        forbidden: ``[n]`` int64 further ids, taken out of the distribution altogether.
         confidence: ``"max_probability"`` (of the chosen token), ``"margin"``, ``"entropy"``
             (negative entropy); ``"random"`` is left to the caller and treated like the first.
         with_entropy: also return the entropy.
         gumbel: ``[B, M, V]`` float64 noise, already scaled by the temperature; None is greedy.
     """
-    if logits.dtype != torch.float64:
-        logits = logits.float()
+    logits = widen(logits)
     if forbidden is not None:
         logits = logits.index_fill(-1, forbidden, float("-inf"))
-    choosable = logits.index_fill(-1, mask_id, float("-inf"))
     if gumbel is None:
-        chosen, tokens = choosable.max(-1, keepdim=True)
+        chosen, tokens = _best(logits, mask_id)
     else:
-        tokens = (choosable.double() + gumbel).argmax(-1, keepdim=True)
+        _, tokens = _best(logits.double() + gumbel, mask_id)
         chosen = logits.gather(-1, tokens)
     spread = entropy(logits) if with_entropy or confidence == "entropy" else None
     if confidence == "margin":
-        sureness = margin(logits)
+        sureness = margin(logits, mask_id)
     elif confidence == "entropy" and spread is not None:
         sureness = -spread
     else:
         sureness = probability(logits, chosen)
     return Prediction(tokens[..., 0], sureness, spread)
+
+
+def _best(logits: Tensor, mask_id: int) -> tuple[Tensor, Tensor]:
+    """Largest logit and its id ``[B, M, 1]``, the mask's excepted; the first of equal ones."""
+    # The two sides of the mask's column are views: filling the column would copy all logits.
+    below, above = logits[..., :mask_id], logits[..., mask_id + 1 :]
+    if above.shape[-1] == 0:
+        return below.max(-1, keepdim=True)
+    values, ids = above.max(-1, keepdim=True)
+    ids = ids + mask_id + 1
+    if below.shape[-1] == 0:
+        return values, ids
+    lower_values, lower_ids = below.max(-1, keepdim=True)
+    lower = lower_values >= values
+    return torch.where(lower, lower_values, values), torch.where(lower, lower_ids, ids)
 
 
 def gumbel_noise(uniform: Tensor, temperature: float) -> Tensor:

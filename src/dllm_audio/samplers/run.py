@@ -19,11 +19,12 @@ from .cache_policy import CachePolicy
 from .canvas import ActiveRows, Canvas
 from .choice import Choice
 from .commit import CommitRule, CommitState
+from .prediction import Prediction
 from .recorder import TraceRecorder
 
 _NOT_A_NUMBER = -2
 # With a cache, rows that wait leave the batch when they are more than a quarter of it: leaving
-# copies the cache of those that stay, waiting costs their share of every pass.
+# moves the cache of those that stay, waiting costs their share of every pass.
 _WAITING_SHARE = 0.25
 
 
@@ -104,7 +105,7 @@ class DecodingRun:
                 kept = torch.tensor(places, dtype=torch.long, device=canvas.device)
                 num_masked = num_masked[kept]
                 if rows.numbers and cache is not None:
-                    cache = cache.select(predictor.cache_rows(kept))
+                    cache = cache.keep(predictor.cache_rows(kept))
                 predictor = self._predictor_of(rows)
             step += 1
 
@@ -128,11 +129,7 @@ class DecodingRun:
             where = order[:, :most]
         logits = self._logits(predictor, cache, rows, tokens, where, bounds, step)
         guess = self.choice(logits, where, end - start, rows)
-        confidence = guess.confidence.masked_fill(~candidates, float("-inf"))
-        entropy = guess.entropy
-        if entropy is not None:
-            entropy = entropy.masked_fill(~candidates, float("inf"))
-        state = CommitState(confidence, candidates, entropy, num_masked, step, steps)
+        state = CommitState(*_as_seen(guess, candidates), num_masked, step, steps)
         commit = self._progress(self.commit.commit(state) & candidates, state)
         if steps is not None and step + 1 >= steps:
             commit = candidates
@@ -140,8 +137,8 @@ class DecodingRun:
         tokens[:, start:end] = torch.where(commit, guess.tokens, block)
         self.canvas.put(rows, tokens)
         if self.recorder is not None:
-            self.recorder.record(rows, start, commit, confidence, self.nfe)
-        broken = confidence.isnan().any(-1)
+            self.recorder.record(rows, start, commit, guess.confidence, self.nfe)
+        broken = (guess.confidence.isnan() & candidates).any(-1)
         return self.canvas.status(tokens, start, end).masked_fill(broken, _NOT_A_NUMBER)
 
     def _logits(
@@ -188,3 +185,15 @@ class DecodingRun:
             self._cache = self.predictor.new_cache(self.canvas.tokens.shape[1])
         every_row = torch.arange(predictor.batch_size, device=self.canvas.device)
         return self._cache.first_rows(len(predictor.cache_rows(every_row)))
+
+
+def _as_seen(guess: Prediction, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Confidence, candidates and entropy ``[N, C]`` as commit rules see them."""
+    confidence, entropy = guess.confidence, guess.entropy
+    if guess.penalty is not None:
+        confidence = confidence - guess.penalty
+        entropy = None if entropy is None else entropy + guess.penalty
+    confidence = confidence.masked_fill(~candidates, float("-inf"))
+    if entropy is not None:
+        entropy = entropy.masked_fill(~candidates, float("inf"))
+    return confidence, candidates, entropy

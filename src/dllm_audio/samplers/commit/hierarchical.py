@@ -32,14 +32,14 @@ class Hierarchical(CommitRule):
         masked = state.candidates
         begins = masked.clone()
         begins[:, 1:] &= ~masked[:, :-1]
-        run = begins.long().cumsum(-1).masked_fill(~masked, 0)
-        best = torch.full_like(state.confidence, float("-inf"))
-        best = best.scatter_reduce(-1, run[:, :], state.confidence, reduce="amax")
-        columns = torch.arange(masked.shape[-1], device=masked.device)
+        run = begins.long().cumsum(-1).masked_fill(~masked, 0)  # 0: no run
+        batch, width = masked.shape
+        best = state.confidence.new_full((batch, width + 1), float("-inf"))
+        best.scatter_reduce_(-1, run, state.confidence, reduce="amax")
         is_best = masked & (state.confidence == best.gather(-1, run))
         # Of equally confident positions in a run the leftmost counts.
-        first = torch.full_like(run, masked.shape[-1]).scatter_reduce(
-            -1, run, columns.expand_as(run).masked_fill(~is_best, masked.shape[-1]), reduce="amin"
-        )
+        columns = torch.arange(width, device=masked.device).expand_as(run)
+        first = run.new_full((batch, width + 1), width)
+        first.scatter_reduce_(-1, run, columns.masked_fill(~is_best, width), reduce="amin")
         is_best &= columns == first.gather(-1, run)
         return (state.confidence >= self.high) | (is_best & (state.confidence >= self.low))
