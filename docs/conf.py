@@ -6,7 +6,7 @@ import dllm_audio
 
 project = "dllm-audio"
 author = "The dllm-audio developers"
-copyright = author  # noqa: A001
+copyright = author
 release = version = dllm_audio.__version__
 
 extensions = [

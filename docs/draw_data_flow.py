@@ -42,7 +42,9 @@ def draw(axes: Axes) -> None:
     for name, folder, result, x, y, color in BOXES:
         corner = (x - WIDTH / 2, y - HEIGHT / 2)
         axes.add_patch(
-            FancyBboxPatch(corner, WIDTH, HEIGHT, "round,pad=0,rounding_size=0.06", fc=color, ec=INK)
+            FancyBboxPatch(
+                corner, WIDTH, HEIGHT, "round,pad=0,rounding_size=0.06", fc=color, ec=INK
+            )
         )
         axes.text(x, y + 0.17, name, ha="center", va="center", weight="bold", color=INK, size=11)
         axes.text(x, y, folder, ha="center", va="center", color=INK, size=8.5, family="monospace")

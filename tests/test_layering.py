@@ -81,6 +81,8 @@ def _targets(node: ast.Import | ast.ImportFrom, module: tuple[str, ...]) -> list
             targets.append((head, False))
             continue
         first = rest.partition(".")[0]
+        if first == "__version__":  # a string that any layer may print
+            continue
         # A public name imported from the root belongs to the layer that defines it.
         targets.append((dllm_audio._EXPORTS.get(first, rest) if first else "__init__", True))
     return targets

@@ -19,6 +19,7 @@ BRITISH = re.compile(
     r"|synthesis(?:e|ing)|tokenis|quantis|regularis|parallelis|vectoris|generalis|centre)\w*",
     re.IGNORECASE,
 )
+QUOTED = {"wer.py", "test_wer.py"}  # the normalizer that turns British spelling into American
 
 
 def tracked_text_files() -> list[Path]:
@@ -75,4 +76,5 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
 
 
 def test_spelling_is_american() -> None:
-    assert findings(BRITISH) == []
+    found = [line for line in findings(BRITISH) if Path(line.partition(":")[0]).name not in QUOTED]
+    assert found == []

@@ -44,7 +44,7 @@ def test_tokens_are_masked_with_the_probability_of_the_schedule(schedule: object
     expected = 1 - schedule.alpha(t)
     deviation = (expected * (1 - expected) / count).sqrt()
     assert ((mask.float().mean(-1) - expected).abs() < 4 * deviation).all()
-    # Independently: neighbours agree as often as independent ones would.
+    # Independently: neighbors agree as often as independent ones would.
     both = (mask[:, 1:] & mask[:, :-1]).float().mean(-1)
     assert ((both - expected**2).abs() < 4 * (expected / count).sqrt()).all()
 

@@ -51,8 +51,9 @@ class _Recording:
 class GraphedBackbone:
     """A backbone that records each shape of windowed pass once and replays it from then on.
 
-    Full passes, and those on another kind of cache, run as they are.  Takes the place of the backbone in ``condition``; tokens are the
-    same.  Weights must not be replaced while it lives, and it is for inference only.
+    Full passes, and those on another kind of cache, run as they are.  Takes the place of the
+    backbone in ``condition``; tokens are the same.  Weights must not be replaced while it lives,
+    and it is for inference only.
 
     A recording is tied to the memory of a cache, so decoding the same shapes again finds it when
     the new cache lies where the old one did, as PyTorch's allocator makes it.
