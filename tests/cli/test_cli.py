@@ -17,6 +17,7 @@ import soundfile
 
 from dllm_audio.cli import build_parser, main
 from dllm_audio.cli.clips import clock, find_files
+from dllm_audio.cli.contents import fingerprint
 from dllm_audio.cli.exit_codes import ERROR, INTERRUPTED, OK, SOME_FAILED
 from dllm_audio.cli.models import decode_settings, own_settings
 from dllm_audio.cli.streaming import partial_text
@@ -238,7 +239,10 @@ def test_eval_runs_reports_and_goes_on(tmp_path, model, capsys) -> None:
     assert report["settings"]["model"]["decoding"]["threshold"] == 0.5
     assert len(report["starts"]) == 2
     assert main([*command, "--steps", "4", "--sampler", "block"]) == ERROR
-    assert "holds a run with other settings: model.decoding was" in capsys.readouterr().err
+    assert (
+        "holds a run with other settings (model.decoding.steps was None, is 4; "
+        in capsys.readouterr().err
+    )
 
 
 def test_eval_scores_a_file_of_predictions(tmp_path, capsys) -> None:
@@ -286,6 +290,16 @@ def test_info_shows_parts_memory_and_settings(model_folder: Path, capsys) -> Non
         assert sizes[name] == sum(p.numel() for p in getattr(model, name).parameters())
     assert record["bytes"] == 4 * record["parameters"]
     assert main(["info", str(model_folder / "model.safetensors")]) == OK
+
+
+def test_a_models_fingerprint_changes_with_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(3 * 2**20))
+    before = fingerprint(tmp_path)
+    assert fingerprint(tmp_path) == before
+    weights.write_bytes(bytes(3 * 2**20 - 1) + b"x")
+    assert fingerprint(tmp_path) != before
 
 
 @pytest.mark.parametrize(

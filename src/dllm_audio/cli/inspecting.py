@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..evaluation.flatten import flatten
 from ..weights import read_json, resolve_directory
-from .contents import Part, TensorEntry, flatten, group_parts, list_tensors
+from .contents import Part, TensorEntry, group_parts, list_tensors
 from .models import embedded_model
 from .terminal import human_bytes, print_json
 

@@ -11,6 +11,8 @@ import torch
 from ..errors import CheckpointError, InvalidArgumentError
 from ..evaluation.predictors import ModelPredictor
 from ..evaluation.settings import DecodeSettings
+from ..weights import resolve_directory
+from .contents import fingerprint
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 _DECODE_OPTIONS = (
@@ -105,14 +107,18 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], torc
 
     device = choose_device(arguments.device)
     dtype = getattr(torch, arguments.dtype) if arguments.dtype else None
-    published = [n for n in ("whisper", "llada", "stage") if getattr(arguments, n) is not None]
-    name = arguments.model or "small model of this package"
-    if published:
+    folder = embedded_model() if arguments.model is None else resolve_directory(arguments.model)
+    description = {
+        "model": arguments.model or "small model of this package",
+        "model_fingerprint": fingerprint(folder),
+    }
+    published = {n: getattr(arguments, n) for n in ("whisper", "llada", "stage")}
+    if any(value is not None for value in published.values()):
         model = _load_published(arguments, device, dtype)
+        description |= published
     else:
-        source = arguments.model or embedded_model()
-        model = AudioDiffusionLM.from_pretrained(source, dtype=dtype, device=device)
-    description = {"model": name, "dtype": str(model.dtype).removeprefix("torch.")}
+        model = AudioDiffusionLM.from_pretrained(folder, dtype=dtype, device=device)
+    description["dtype"] = str(model.dtype).removeprefix("torch.")
     return model, description, device
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .flatten import flatten
 from .run_info import read_run
 from .runner import merge_shards
 from .store import read_records, write_atomically
@@ -144,9 +145,14 @@ def markdown(report: Mapping[str, Any], picture: str | None = None) -> str:
         lines.append(f"- and {failed['count'] - _MAX_LISTED_FAILURES} more, all in `report.json`")
     if speed_:
         lines += ["", "## Speed", "", *_table(["measure", "value"], list(speed_.items()))]
-    lines += ["", "## Settings", "", *_table(["name", "value"], _flat({**task, **model}))]
+    lines += [
+        "",
+        "## Settings",
+        "",
+        *_table(["name", "value"], list(flatten({**task, **model}).items())),
+    ]
     for start in report.get("starts", [])[-1:]:
-        lines += ["## Where it ran", "", *_table(["name", "value"], _flat(start))]
+        lines += ["## Where it ran", "", *_table(["name", "value"], list(flatten(start).items()))]
     if "prompt_of_first_row" in report:
         lines += ["## Prompt of the first row", "", "```text", report["prompt_of_first_row"], "```"]
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
@@ -167,16 +173,6 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         header = [grouping, "mode", *(key.replace("_", " ") for key in first)]
         lines += _table(header, sorted(rows, key=lambda row: row[0]))
     return lines
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value))
-    return rows
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

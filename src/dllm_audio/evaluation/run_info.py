@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import DataError
+from .flatten import flatten
 from .runner import Shard
 from .store import write_atomically
 from .task import Task
@@ -71,14 +72,17 @@ def start_run(
     settings = json.loads(json.dumps({"task": task.fingerprint(), "model": dict(description)}))
     known = read_run(folder)
     if known is not None:
+        before, now = flatten(known["settings"]), flatten(settings)
         changed = [
-            f"{part}.{name} was {known['settings'][part].get(name)!r}, is {value!r}"
-            for part in settings
-            for name, value in settings[part].items()
-            if known["settings"][part].get(name) != value
+            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in dict.fromkeys([*now, *before])
+            if before.get(name) != now.get(name)
         ]
         if changed:
-            raise DataError(f"{folder}: holds a run with other settings: {'; '.join(changed)}")
+            raise DataError(
+                f"{folder}: holds a run with other settings ({'; '.join(changed)}); "
+                "use another folder"
+            )
     shard = shard or Shard()
     if shard.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
