@@ -12,7 +12,7 @@ tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
 ROOT = Path(__file__).parents[1]
 TEXT = {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".cfg", ".sh", ""}
-TEST_COMMAND = "pip install -c constraints.txt -e '.[test]' && pytest"
+TEST_COMMAND = "pip install -c constraints.txt -e '.[test]' && pytest -n 2"
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:work|root|home/\w+|Users/\w+)/\w")
 BRITISH = re.compile(
     r"\b\w*(?:colour|behaviour|favour|neighbour|normalis|optimis|initialis|serialis|summaris"
