@@ -222,7 +222,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_does_harm(tmp_path: Pa
             if state.global_step == 2:
                 model = kwargs["model"].model
                 with torch.no_grad():
-                    model.adapter.semantic.layernorm.weight[0] = math.nan
+                    model.adapter.semantic.norm.weight[0] = math.nan
 
     with pytest.raises(TrainingError, match=r"step 3: the loss is not finite.*checkpoint-2"):
         run(tmp_path, save_strategy="steps", save_steps=1, callbacks=(Poison(),))
@@ -238,7 +238,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 2:
                 with torch.no_grad():
-                    kwargs["model"].model.adapter.semantic.layernorm.weight[0] = math.inf
+                    kwargs["model"].model.adapter.semantic.norm.weight[0] = math.inf
 
     with pytest.raises(TrainingError, match=r"checkpoint-2 could not be saved.*checkpoint-1"):
         run(tmp_path, save_strategy="steps", save_steps=1, callbacks=(Poison(),))

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,9 @@ class Foundation:
     """What no stage changes: encoder, backbone, tokenizer, and the adapters' sizes."""
 
     encoder: WhisperEncoder
-    backbone: nn.Module
+    backbone: Any
     tokenizer: Any = None
-    adapters: AdapterSettings = AdapterSettings()
+    adapters: AdapterSettings = field(default_factory=AdapterSettings)
     generation: dict[str, Any] | None = None
 
     def new_adapter(self, kind: str) -> nn.Module:

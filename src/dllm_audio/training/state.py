@@ -78,25 +78,34 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Moments and settings by name, whole, on the CPU; every process must call."""
-    options = StateDictOptions(
-        full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True
-    )
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return get_optimizer_state_dict(model, optimizer, options=options)
 
 
 def save_optimizer(state: Mapping[str, Any], folder: Path) -> None:
-    """Write what :func:`optimizer_state` gave: tensors as safetensors, the rest as JSON."""
-    tensors = {k: v.contiguous() for k, v in state.items() if isinstance(v, Tensor)}
-    save_file(tensors, folder / MOMENTS)
-    rest = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
-    _write_json(folder / OPTIMIZER, rest)
+    """Write what :func:`optimizer_state` gave: moments as safetensors, settings as JSON."""
+    moments = {
+        f"{parameter}.{name}": torch.as_tensor(value).contiguous()
+        for parameter, values in state.get("state", {}).items()
+        for name, value in values.items()
+    }
+    save_file(moments, folder / MOMENTS)
+    _write_json(folder / OPTIMIZER, state["param_groups"])
 
 
 def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Read what :func:`save_optimizer` wrote."""
-    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in _read(folder / OPTIMIZER).items()}
-    options = StateDictOptions(full_state_dict=True, flatten_optimizer_state_dict=True)
-    state: dict[str, Any] = {**_read_tensors(folder / MOMENTS), **rest}
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, value in _read_tensors(folder / MOMENTS).items():
+        parameter, _, name = key.rpartition(".")
+        moments.setdefault(parameter, {})[name] = value
+    groups = [
+        # JSON knows no tuples, and AdamW's betas are one.
+        {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in group.items()}
+        for group in _read(folder / OPTIMIZER)
+    ]
+    state: dict[str, Any] = {"state": moments, "param_groups": groups}
+    options = StateDictOptions(full_state_dict=True)
     set_optimizer_state_dict(model, optimizer, state, options=options)
 
 

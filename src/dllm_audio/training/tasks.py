@@ -62,7 +62,7 @@ class Task(nn.Module):
         """The encoder's output for a batch: computed, or taken from what was stored of it."""
         if "frames" in inputs:
             acoustic = getattr(self.model.adapter, "acoustic", None)
-            taps = inputs.get("taps")
+            taps = None if acoustic is None else inputs.get("taps")
             if acoustic is not None and taps is None:
                 raise InvalidArgumentError("taps", "stored hidden states for the adapter", None)
             indices = () if acoustic is None else acoustic.taps
