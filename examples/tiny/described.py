@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import AudioEmbeddings, LLaDA
 from dllm_audio.data.toy import COMMANDS, DIGITS, FAMILIES, Scene, ToyRecord, ask, askable
-from dllm_audio.data.toy.phrasing import CHOICE_LAYOUTS
 from dllm_audio.data.toy.scenes import MAX_DIGITS
 from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
 
@@ -33,7 +32,7 @@ def draw_layout(rng: Generator) -> str | None:
 
 
 def draw_record(
-    rng: Generator, family: str | None = None, layout: str | None | bool = False
+    rng: Generator, family: str | None = None, layout: str | bool | None = False
 ) -> ToyRecord:
     """A question about a clip that was never made.
 
@@ -86,18 +85,19 @@ class Describer:
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._silence)
         embeds = backbone.embed(ids)
         silence = backbone.embed(torch.tensor(self._silence))
-        share = torch.from_numpy(rng.uniform(0.5, 1.0, ids.shape)).float()[..., None]
+        share = torch.from_numpy(rng.uniform(0.6, 1.0, ids.shape)).float()[..., None]
         embeds = silence + share * (embeds - silence)
         noise = torch.from_numpy(rng.standard_normal(embeds.shape)).float()
-        return AudioEmbeddings(embeds + 0.3 * embeds.detach().std() * noise, lengths)
+        return AudioEmbeddings(embeds + 0.2 * embeds.detach().std() * noise, lengths)
 
     def _acoustic(self, scene: Scene, rng: Generator) -> list[int]:
         values = [getattr(scene, name) for name in FACT_NAMES]
         words = [DIGITS[v] if isinstance(v, int) else v for v in values if v is not None]
         slots = [self._silence] * NUM_QUERIES
-        places = rng.permutation(NUM_QUERIES)
-        for number, place in enumerate(places[: len(words) * int(rng.integers(2, 6))]):
-            slots[int(place)] = self._id(f" {words[number % len(words)]}")
+        if words:
+            for number, place in enumerate(rng.permutation(NUM_QUERIES)):
+                if number < len(words) or rng.random() < 0.7:
+                    slots[int(place)] = self._id(f" {words[number % len(words)]}")
         return slots
 
     def _semantic(self, scene: Scene, rng: Generator) -> list[int]:

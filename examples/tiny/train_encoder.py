@@ -188,6 +188,20 @@ def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(masked, floor, features) + level
 
 
+def warp_frequencies(features: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Stretch the mel axis of ``rows`` (bool ``[B]``) by up to an eighth, as other throats would."""
+    batch, mels, _ = features.shape
+    factor = 1 + 0.125 * (2 * torch.rand(batch, 1, generator=generator) - 1)
+    factor = torch.where(rows[:, None], factor, 1.0)
+    place = (torch.arange(mels) * factor).clamp(max=mels - 1)
+    low = place.floor().long()
+    share = (place - low)[..., None]
+    index = low[..., None].expand(-1, -1, features.shape[2])
+    below = features.gather(1, index)
+    above = features.gather(1, (index + 1).clamp(max=mels - 1))
+    return below + share * (above - below)
+
+
 class Batches:
     """Rows of each step and the window (mel frames) that they are seen in.
 
@@ -227,12 +241,16 @@ def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) 
     all_span_labels = frame_labels(clips.scenes, positions, whole=True)
     weight = torch.ones(1 + len(WORDS))
     weight[BLANK] = 0.2
+    # Where nobody asks for the speaker's sex or for a melody, voices may be changed at will.
+    warpable = torch.tensor([bool(s.words) and s.sex is None for s in clips.scenes])
     batches = Batches(clips.frames, batch_size)
 
     def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(step)
         rows, window = batches(step)
-        features = spec_augment(clips.features[rows, :, :window].float(), generator)
+        features = clips.features[rows, :, :window].float()
+        features = warp_frequencies(features, warpable[rows], generator)
+        features = spec_augment(features, generator)
         last, words, spans, fact_logits = model(features)
         labels, span_labels = all_labels[:, : window // 2], all_span_labels[:, : window // 2]
         frame_loss = F.cross_entropy(words.transpose(1, 2), labels[rows], weight)
@@ -251,7 +269,7 @@ def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) 
             for name, logits in fact_logits.items()
             if bool((facts[name][rows] != UNKNOWN).any())
         ]
-        fact_loss = torch.stack(acoustic).mean()
+        fact_loss = 0.25 * torch.stack(acoustic).sum()
         ramp = min(max(step / steps - CENTER_START, 0.0) / CENTER_RAMP, 1.0)
         loss = 2 * frame_loss + 2 * span_loss + 0.1 * ctc + fact_loss
         loss = loss + CENTER_WEIGHT * ramp * center

@@ -23,13 +23,12 @@ FAMILY_WEIGHTS = {**dict.fromkeys(FAMILIES, 1.0), "digits": 4.0, "describe": 2.0
 
 
 def train_lm(
-    tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int, batch_size: int = 48
+    tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int, batch_size: int = 32
 ) -> LLaDA:
     """Train from nothing, or go on from ``folder``."""
     torch.manual_seed(0)
     backbone = build_backbone(tokenizer)
-    # Embeddings as large as what the adapters' layer norm puts out.
-    torch.nn.init.normal_(backbone.wte.weight, std=0.7)
+    start_by_copying(backbone, tokenizer)
     answering, describer = Answering(backbone, tokenizer), Describer(tokenizer)
     share = np.array(list(FAMILY_WEIGHTS.values())) / sum(FAMILY_WEIGHTS.values())
 
@@ -46,6 +45,24 @@ def train_lm(
     fit("lm", backbone, step_function, Schedule(steps, 2e-3, warmup=200), folder)
     print(report(backbone, tokenizer))
     return backbone
+
+
+@torch.no_grad()
+def start_by_copying(backbone: LLaDA, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Initial embeddings and output head under which a word that is attended to can be said.
+
+    A word with and without a leading space starts from nearly the same embedding, and the output
+    head from the embeddings, so that copying is learned once and not word by word.  Embeddings are
+    as large as what the adapters' layer norm puts out.
+    """
+    std = 0.7
+    embeddings = torch.nn.init.normal_(backbone.wte.weight, std=std)
+    vocabulary = tokenizer.get_vocab()
+    for token, index in vocabulary.items():
+        bare = vocabulary.get(token.removeprefix("Ġ"))
+        if token.startswith("Ġ") and bare is not None:
+            embeddings[index].mul_(0.3).add_(0.95 * embeddings[bare])
+    backbone.ff_out.weight.copy_(embeddings * (0.1 / std))
 
 
 @torch.no_grad()

@@ -65,10 +65,8 @@ def mix(signal: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
 
 def loud_power(signal: np.ndarray) -> float:
     """Mean power of the loudest half of the 20 ms frames."""
-    hop = SAMPLING_RATE // 50
-    frames = np.square(signal[: max(len(signal) // hop, 1) * hop]).reshape(
-        -1, min(hop, len(signal))
-    )
+    hop = min(SAMPLING_RATE // 50, len(signal))
+    frames = np.square(signal[: len(signal) // hop * hop]).reshape(-1, hop)
     power = np.sort(frames.mean(axis=1))
     return float(power[len(power) // 2 :].mean())
 

@@ -87,7 +87,7 @@ class SceneMaker:
         bank: WordBank,
         split: str,
         human: HumanDigits | None = None,
-        human_share: float = 0.5,
+        human_share: float = 0.6,
     ) -> None:
         self.bank, self.human = bank, human
         self.human_share = human_share if human is not None else 0.0

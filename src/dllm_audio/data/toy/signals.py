@@ -162,16 +162,16 @@ def repeat(rng: Generator, event: str, count: int, duration: float) -> Signal:
 def melody(rng: Generator, contour: str, mode: str, tempo: str) -> Signal:
     """A broken triad that rises or falls, major or minor, in slow or fast notes.
 
-    Fast melodies have twice the notes, so that the length of the clip does not tell the tempo.
+    It starts from one of five keys, a whole tone apart, above 440 Hz (lower down, mel filters hardly
+    tell a major from a minor third).  Fast melodies have twice the notes, so that the length of the
+    clip does not tell the tempo.
     """
     fast = tempo == "fast"
     third = 4 if mode == "major" else 3
     steps = [0, third, 7, 12] + ([12 + third, 19, 24, 24 + third] if fast else [])
-    if not fast and rng.random() < 0.5:
-        steps = [0, third, 7, 12 + third]
     if contour == "falling":
         steps.reverse()
-    root = 220.0 * 2 ** (rng.integers(0, 10) / 12 + rng.uniform(-0.01, 0.01))
+    root = 440.0 * 2 ** (rng.integers(0, 5) / 6 + rng.uniform(-0.005, 0.005))
     length = rng.uniform(0.19, 0.24) if fast else rng.uniform(0.4, 0.48)
     harmonics = rng.uniform(0.3, 1.0, 5) / np.arange(1, 6) ** rng.uniform(0.8, 1.6)
     decay = rng.uniform(0.5, 4.0)

@@ -1,0 +1,48 @@
+"""The quickstart answers, draws and explains what it cannot do."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "quickstart.py"
+
+
+def run(*options, cwd):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, options)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+@pytest.mark.slow
+def test_it_answers_the_shipped_questions_and_draws(tmp_path):
+    result = run("--picture", tmp_path / "order.png", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    right, asked = map(int, re.search(r"(\d+) of (\d+) answers", result.stdout).groups())
+    assert asked >= 20
+    assert right >= 0.8 * asked
+    assert len(re.findall(r"\d+ forward passes, \d+ ms", result.stdout)) == asked
+    assert (tmp_path / "order.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_it_takes_a_file_of_one_s_own_and_refuses_what_is_none(tmp_path):
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)
+    sf.write(tmp_path / "mine.wav", tone, 8000)
+    result = run("--audio", "mine.wav", "--prompt", "Which sound do you hear?", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Which sound do you hear?" in result.stdout
+    assert (tmp_path / "denoising_order.png").exists()
+    (tmp_path / "text.wav").write_text("no sound")
+    result = run("--audio", "text.wav", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "text.wav" in result.stderr
+    assert "Traceback" not in result.stderr
