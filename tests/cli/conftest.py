@@ -1,4 +1,4 @@
-"""A model of random weights with a window of one second, saved as a folder."""
+"""Models of random weights with windows of one and of ten seconds, saved as folders."""
 
 from __future__ import annotations
 
@@ -38,13 +38,22 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny", seconds=1)
+
+
+@pytest.fixture(scope="session")
+def wide_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "wide", seconds=10)
+
+
+def save_model(folder: Path, seconds: int) -> Path:
     torch.manual_seed(0)
     tokenizer = character_tokenizer()
     encoder = WhisperEncoder(
         WhisperConfig(
             d_model=8, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=16,
             decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16,
-            max_source_positions=50,
+            max_source_positions=50 * seconds,
         )
     )  # fmt: skip
     backbone = LLaDA(
@@ -59,6 +68,5 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapter = DualAdapter(SemanticAdapter(8, 16), acoustic)
     settings = {"gen_length": 8, "block_length": 4, "threshold": 0.5}
     model = AudioDiffusionLM(encoder, adapter, backbone, tokenizer, generation=settings)
-    folder = tmp_path_factory.mktemp("model") / "tiny"
     model.save_pretrained(folder)
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -130,6 +131,16 @@ def test_a_long_recording_is_answered_in_parts_that_are_stated(tmp_path, model, 
     lines = captured.out.splitlines()
     assert lines[0].startswith("[00:00:00.000 - 00:00:0")
     assert " - 00:00:02.500]" in captured.out
+
+
+def test_what_is_left_of_a_truncated_file_can_be_used(tmp_path, clip, model, capsys) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(clip.read_bytes()[:8000])
+    command = ["transcribe", str(cut), "--json", *model]
+    assert main(command) == ERROR
+    assert "truncated" in json.loads(capsys.readouterr().out)["error"]
+    assert main([*command, "--allow-truncated"]) == OK
+    assert json.loads(capsys.readouterr().out)["seconds"] == pytest.approx(0.25, abs=0.01)
 
 
 def test_standard_input_is_a_file_too(clip: Path, model, capsys, monkeypatch) -> None:
@@ -413,3 +424,20 @@ def test_the_installed_command_works_as_a_process(tmp_path: Path, model_folder: 
     assert result.stdout.startswith(f"{clip}: ")
     assert "nowhere.wav: cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_processes_share_a_run_and_report_once(tmp_path: Path, model_folder: Path) -> None:
+    command = ["eval", "toy", "--limit", "5", "--model", str(model_folder), "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launcher += ["--master_port", "0", "-m", "dllm_audio.cli"]
+    result = subprocess.run(
+        [*launcher, *command, "--output", str(tmp_path / "two")],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
+    )  # fmt: skip
+    assert result.stdout.count("report: ") == 1
+    shards = sorted(p.name for p in (tmp_path / "two" / "shards").glob("results-*"))
+    assert shards == ["results-00000-of-00002.jsonl", "results-00001-of-00002.jsonl"]
+    assert main([*command, "--output", str(tmp_path / "one")]) == OK
+    two, one = ((tmp_path / name / "results.jsonl").read_bytes() for name in ("two", "one"))
+    assert two == one

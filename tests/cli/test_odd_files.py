@@ -14,12 +14,13 @@ from dllm_audio.cli.exit_codes import SOME_FAILED
 # What must work whatever else does: odd, but sound.
 GOOD = {
     "rate_192000.wav", "channels_8.wav", "pcm_24.wav", "one_sample.wav", "silence.wav",
-    "ten_minutes.flac", "as_flac.txt", "rate_8000.wav", "double.wav", "float_with_huge.wav",
+    "ten_minutes.flac", "as_flac.txt", "rate_8000.wav", "double.wav",
     "name with spaces and é.wav", "two_samples.flac",
 }  # fmt: skip
 BAD = {
     "zero_bytes.wav", "text.wav", "random.flac", "float_with_nan.wav", "float_all_inf.wav",
     "missing.wav", "folder.wav", "link_to_nowhere.wav", "name\nwith a line break.wav",
+    "float_all_huge.wav",
     "no_samples.wav", "cut_50_percent.flac", "no_channels.wav",
 }  # fmt: skip
 
@@ -33,9 +34,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_answer_gives_a_result_or_a_reason_for_each(files, model_folder, capsys) -> None:
-    arguments = ["answer", *map(str, files), "-q", "What?", "--model", str(model_folder)]
-    code = main([*arguments, "--json", "--batch-size", "64", "--steps", "2"])
+def test_answer_gives_a_result_or_a_reason_for_each(files, wide_model_folder, capsys) -> None:
+    arguments = ["answer", *map(str, files), "-q", "What?", "--model", str(wide_model_folder)]
+    code = main([*arguments, "--json", "--batch-size", "16", "--steps", "1", "--gen-length", "2"])
     captured = capsys.readouterr()
     records = [json.loads(line) for line in captured.out.splitlines()]
     assert [record["file"] for record in records] == [str(path) for path in files]
@@ -51,18 +52,21 @@ def test_answer_gives_a_result_or_a_reason_for_each(files, model_folder, capsys)
     assert len(complaints) == len(refused)
     long = next(r for r in records if r["file"].endswith("ten_minutes.flac"))
     assert long["windows"][-1]["end"] == 600.0
-    assert len(long["windows"]) >= 600
+    assert len(long["windows"]) >= 60
     assert code == SOME_FAILED
 
 
 @pytest.mark.slow
-def test_eval_gives_a_result_or_a_reason_for_each(files, model_folder, tmp_path, capsys) -> None:
+def test_eval_gives_a_result_or_a_reason_for_each(
+    files, wide_model_folder, tmp_path, capsys
+) -> None:
     manifest = tmp_path / "manifest.json"
     rows = [{"id": str(i), "audio": str(path), "text": "word"} for i, path in enumerate(files)]
     manifest.write_text(json.dumps(rows))
     output = tmp_path / "run"
-    arguments = ["eval", "asr", "--data", str(manifest), "--output", str(output), "--steps", "2"]
-    code = main([*arguments, "--model", str(model_folder), "--batch-size", "8"])
+    arguments = ["eval", "asr", "--data", str(manifest), "--output", str(output)]
+    arguments += ["--steps", "1", "--gen-length", "2", "--batch-size", "8"]
+    code = main([*arguments, "--model", str(wide_model_folder)])
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     records = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .options import add_decode_options, add_model_options, add_output_options, new_command
+from .options import (
+    add_audio_options,
+    add_decode_options,
+    add_model_options,
+    add_output_options,
+    new_command,
+)
 
 _DESCRIPTION = """\
 Answer a question about each sound file.
@@ -46,6 +52,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="windows at once; default: 8"
     )
+    add_audio_options(parser)
     add_model_options(parser)
     add_decode_options(parser, "without any of these: what the model was saved with")
     add_output_options(parser)

@@ -20,7 +20,7 @@ def answer_files(arguments: argparse.Namespace) -> int:
     failed = 0
     for name in arguments.files:
         try:
-            clip = read_clip(name, predictor.max_seconds)
+            clip = read_clip(name, predictor.max_seconds, allow_truncated=arguments.allow_truncated)
             if len(clip.windows) > 1:
                 note(describe_windows(clip, predictor.max_seconds))
             _answer(clip, predictor, arguments)

@@ -80,14 +80,19 @@ def find_files(names: Sequence[str]) -> list[str]:
     return found
 
 
-def read_clip(name: str, max_seconds: float) -> Clip:
+def read_clip(name: str, max_seconds: float, *, allow_truncated: bool = False) -> Clip:
     """Load a sound and cut it at pauses.
+
+    Args:
+        name: a file, or ``-`` for standard input.
+        max_seconds: longest window.
+        allow_truncated: use what is left of a file that ends early.
 
     Raises:
         AudioError: it cannot be used.
     """
     source: Any = sys.stdin.buffer.read() if name == STANDARD_INPUT else name
-    waveform = load_audio(source)
+    waveform = load_audio(source, allow_truncated=allow_truncated)
     return Clip(name, waveform, cut_at_pauses(waveform, max_seconds))
 
 

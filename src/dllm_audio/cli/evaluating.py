@@ -18,7 +18,7 @@ from ..evaluation.run_info import start_run
 from ..evaluation.runner import Shard, run_task
 from ..evaluation.sources import Source, open_source
 from ..evaluation.task import Task, make_task
-from ..evaluation.toy import toy_source
+from ..evaluation.toy import TOY_SIZE, toy_source
 from ..evaluation.voicebench import VoiceBench, export_name
 from .exit_codes import summarize
 from .models import load_predictor
@@ -33,6 +33,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     benchmark = get_benchmark(arguments.benchmark)
     output = Path(arguments.output or f"runs/{benchmark.name}")
     splits = arguments.split or [None]
+    state = None if arguments.predictions else _processes()
+    if state is not None and arguments.device is None:
+        arguments.device = str(state.device)  # each process has a device of its own
     reports = []
     predictor = None
     for split in splits:
@@ -46,10 +49,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
             reports.append(score_predictions(task, found, folder, arguments.predictions))
         else:
             predictor = predictor or _predictor(benchmark, arguments)
-            report = _run_model(task, predictor, folder, arguments, split)
-            if report is None:
+            if not _run_model(task, predictor, folder, arguments, state):
                 continue
-            reports.append(report)
+            name = _export_name(benchmark, predictor, split)
+            reports.append(finish_run(task, folder, export_name=name))
         _show(reports[-1], folder, arguments.json)
     failed = sum(report["failures"]["count"] for report in reports)
     return summarize(failed, sum(report["failures"]["rows"] for report in reports) or 1)
@@ -57,7 +60,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | None) -> Source:
     if benchmark.name == "toy" and arguments.data is None:
-        return toy_source()
+        return toy_source(min(arguments.limit or TOY_SIZE, TOY_SIZE))
     place = arguments.data
     if place is None and benchmark.dataset is not None:
         return open_source(benchmark.dataset, split=split)
@@ -83,10 +86,9 @@ def _run_model(
     predictor: ModelPredictor,
     folder: Path,
     arguments: argparse.Namespace,
-    split: str | None,
-) -> dict[str, Any] | None:
-    """Run and report; None in processes that leave the report to the first one."""
-    state = _processes()
+    state: Any,
+) -> bool:
+    """Answer every question; whether this process is the one that reports."""
     shard = Shard(state.process_index, state.num_processes) if state else Shard()
     start_run(task, predictor.description, folder, device=predictor.device, shard=shard)
     run_task(
@@ -99,17 +101,18 @@ def _run_model(
     )
     if state is not None:
         state.wait_for_everyone()
-    if shard.rank:
+    return shard.rank == 0
+
+
+def _export_name(benchmark: Benchmark, predictor: ModelPredictor, split: str | None) -> str | None:
+    if not isinstance(benchmark, VoiceBench):
         return None
-    name = None
-    if isinstance(task.benchmark, VoiceBench):
-        model = Path(predictor.description["model"]).name
-        name = export_name(model, task.benchmark.subset, split or task.benchmark.splits[0])
-    return finish_run(task, folder, export_name=name)
+    model = Path(predictor.description["model"]).name.replace(" ", "-")
+    return export_name(model, benchmark.subset, split or benchmark.splits[0])
 
 
 def _processes() -> Any:
-    """The processes of ``accelerate launch``; None when this one is alone."""
+    """The processes of ``accelerate launch`` or ``torchrun``; None when this one is alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     from accelerate import PartialState

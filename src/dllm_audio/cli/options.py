@@ -45,6 +45,13 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def add_audio_options(parser: argparse.ArgumentParser) -> None:
+    """How sound files are read."""
+    parser.add_argument(
+        "--allow-truncated", action="store_true", help="use what is left of a file that ends early"
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")

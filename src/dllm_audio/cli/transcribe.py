@@ -6,7 +6,13 @@ import argparse
 from typing import Any
 
 from ..evaluation.asr import INSTRUCTION
-from .options import add_decode_options, add_model_options, add_output_options, new_command
+from .options import (
+    add_audio_options,
+    add_decode_options,
+    add_model_options,
+    add_output_options,
+    new_command,
+)
 
 _DESCRIPTION = """\
 Transcribe sound files, or every sound file in a folder.
@@ -48,6 +54,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="parts at once; default: 8"
     )
+    add_audio_options(parser)
     add_model_options(parser)
     add_decode_options(parser, "without any of these: what the model was saved with")
     add_output_options(parser)

@@ -90,7 +90,7 @@ def _targets(names: Sequence[str], arguments: argparse.Namespace, form: str) -> 
 def _transcribe(
     name: str, window: float, predictor: ModelPredictor, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    clip = read_clip(name, window)
+    clip = read_clip(name, window, allow_truncated=arguments.allow_truncated)
     if len(clip.windows) > 1:
         note(describe_windows(clip, window))
     parts = list(

@@ -13,6 +13,7 @@ from .store import write_atomically
 
 _FAMILIES = tuple(family for family in FAMILIES if family != "describe")  # it has no choices
 _LAYOUT = "mmau"
+TOY_SIZE = 240  # rows of the benchmark as it is usually run
 
 
 class _Rows(Sequence[Mapping[str, Any]]):
@@ -50,7 +51,7 @@ def _facts(record: ToyRecord, index: int) -> dict[str, Any]:
     }
 
 
-def toy_source(size: int = 240, seed: int = 1) -> Source:
+def toy_source(size: int = TOY_SIZE, seed: int = 1) -> Source:
     """Multiple-choice questions about generated clips of held-out voices, in MMAU's fields.
 
     Args:
@@ -74,7 +75,7 @@ def toy_source(size: int = 240, seed: int = 1) -> Source:
     return Source(_Rows(data), facts, None, description, revision)
 
 
-def write_toy_benchmark(folder: str | Path, size: int = 240, seed: int = 1) -> Path:
+def write_toy_benchmark(folder: str | Path, size: int = TOY_SIZE, seed: int = 1) -> Path:
     """Write the toy benchmark as MMAU is distributed: a JSON list and a folder of WAV files.
 
     Args:
