@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import WhisperConfig
@@ -19,7 +20,7 @@ _GIB = 2**30
 # Rows of the output head that exist at once in the loss; logits, their gradient, and softmax.
 _LOSS_ROWS, _LOSS_COPIES = 512, 3
 
-ENCODERS: dict[str, dict[str, int]] = {
+ENCODERS: dict[str, dict[str, Any]] = {
     "openai/whisper-small": {
         "d_model": 768,
         "encoder_layers": 12,
@@ -35,7 +36,7 @@ ENCODERS: dict[str, dict[str, int]] = {
         "num_mel_bins": 128,
     },
 }
-LLADA_8B = {
+LLADA_8B: dict[str, Any] = {
     "d_model": 4096,
     "n_layers": 32,
     "n_heads": 32,

@@ -34,7 +34,7 @@ SCHEDULER = "scheduler.json"
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Trainable weights by name, whole, on the CPU (on rank 0; empty elsewhere when sharded)."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    state = get_model_state_dict(model, options=options)
+    state: dict[str, Any] = get_model_state_dict(model, options=options)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     # Buffers stay behind: they are constants of the architecture.
     return {k: v.contiguous() for k, v in state.items() if _bare(k) in {_bare(n) for n in trained}}

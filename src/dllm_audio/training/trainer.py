@@ -125,8 +125,17 @@ class ExactTrainer(Trainer):
                 f"{self._kept()}; try a lower learning rate or max_grad_norm"
             )
 
+    @property
+    def _root(self) -> Path:
+        return Path(str(self.args.output_dir))
+
+    @property
+    def _task(self) -> Any:
+        # The task itself; under FSDP2 its parameters are sharded in place.
+        return self.model
+
     def _kept(self) -> str:
-        kept = checkpoints.numbered_checkpoints(Path(self.args.output_dir))
+        kept = checkpoints.numbered_checkpoints(self._root)
         return f"the last checkpoint is {kept[0][1]}" if kept else "nothing was saved yet"
 
     # Extra values of a task in the logs.
@@ -152,9 +161,9 @@ class ExactTrainer(Trainer):
     def resume(self) -> Any:
         """Train, going on from the last good checkpoint of the output folder if there is one."""
         if self.is_world_process_zero():
-            checkpoints.remove_leftovers(self.args.output_dir)
+            checkpoints.remove_leftovers(self._root)
         self.accelerator.wait_for_everyone()
-        found = checkpoints.last_good_checkpoint(self.args.output_dir)
+        found = checkpoints.last_good_checkpoint(self._root)
         if found is not None:
             logger.warning("going on from %s", found)
         return self.train(resume_from_checkpoint=None if found is None else str(found))
@@ -164,7 +173,7 @@ class ExactTrainer(Trainer):
         return super()._get_output_dir(trial) if self._saving_to is None else str(self._saving_to)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        root = Path(self.args.output_dir)
+        root = self._root
         name = f"checkpoint-{self.state.global_step}"
         staging = checkpoints.staging_folder(root / name)
         self._saving_to, self._problem = staging, None
@@ -204,7 +213,7 @@ class ExactTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the trainable weights; the whole model is ``task.model.save_pretrained``."""
-        folder = Path(output_dir or self.args.output_dir)
+        folder = self._root if output_dir is None else Path(output_dir)
         weights = self._trainable_state()
         with self._noting_problems():
             folder.mkdir(parents=True, exist_ok=True)
@@ -219,15 +228,15 @@ class ExactTrainer(Trainer):
 
     def _trainable_state(self) -> dict[str, Tensor]:
         if not self.is_deepspeed_enabled:
-            return state.trainable_state(self.model)
+            return state.trainable_state(self._task)
         whole = self.accelerator.get_state_dict(self.deepspeed)
-        names = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        names = {name for name, p in self._task.named_parameters() if p.requires_grad}
         return {name: tensor for name, tensor in (whole or {}).items() if name in names}
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.is_deepspeed_enabled:
             return super()._save_optimizer_and_scheduler(output_dir)
-        moments = state.optimizer_state(self.model, _bare(self.optimizer))
+        moments = state.optimizer_state(self._task, _bare(self.optimizer))
         if self.args.should_save:
             with self._noting_problems():
                 state.save_optimizer(moments, Path(output_dir))
@@ -241,13 +250,13 @@ class ExactTrainer(Trainer):
         """Nothing: every step seeds itself."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        state.load_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+        state.load_weights(self._task if model is None else model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if self.is_deepspeed_enabled:
             return super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            state.load_optimizer(self.model, _bare(self.optimizer), Path(checkpoint))
+            state.load_optimizer(self._task, _bare(self.optimizer), Path(checkpoint))
             state.load_scheduler(self.lr_scheduler, Path(checkpoint))
         return None
 
