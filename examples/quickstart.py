@@ -77,13 +77,14 @@ def run(args: argparse.Namespace) -> None:
             prompt, expected = question["prompt"], question["expected"]
             generation, seconds = answer(model, folder / clip["file"], prompt, args.threshold)
             text = (generation.texts or [""])[0]
-            print(f"  question  {prompt.replace(chr(10), ' | ')}")
+            shown = prompt.replace("\n", " | ")
+            print(f"  question  {shown}")
             print(f"  answer    {text}")
             if expected is not None:
                 right, asked = right + (text == expected), asked + 1
                 print(f"  expected  {expected}{'' if text == expected else '   (differs)'}")
             print(f"  {generation.output.nfe} forward passes, {1000 * seconds:.0f} ms\n")
-            answers.append((f"{Path(clip['file']).name}: {prompt}", generation))
+            answers.append((f"{Path(clip['file']).name}: {shown}", generation))
     if asked:
         print(f"{right} of {asked} answers are as expected")
     draw(model, answers, args.picture)

@@ -26,10 +26,10 @@ WANTED: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("falling_melody", "music", {"contour": "falling", "mode": "minor", "tempo": "fast"}),
 )
 ASKED: dict[str, tuple[str, ...]] = {
-    "digits": ("digits", "position", "speaker", "rate", "noise", "event"),
+    "digits": ("digits", "speaker", "rate", "noise", "event", "describe"),
     "command": ("command", "speaker"),
     "sound": ("event", "count"),
-    "music": ("contour", "mode", "tempo"),
+    "music": ("contour", "mode", "tempo", "describe"),
 }
 
 
@@ -56,8 +56,8 @@ def main() -> None:
         scene = find(rng, subject, facts)
         sf.write(args.out / f"{name}.ogg", scene.waveform, 16_000, "VORBIS", format="OGG")
         asked = [f for f in FAMILIES if f in ASKED[subject] and f in askable(scene)]
-        layouts = [None] * len(asked)
-        layouts[-1] = "plain"  # one question of each clip has choices
+        layouts: list[str | None] = [None] * len(asked)
+        layouts[-2 if asked[-1] == "describe" else -1] = "plain"  # one question has choices
         records = [ask(scene, f, rng, layout=lay) for f, lay in zip(asked, layouts, strict=True)]
         questions = [{"prompt": r.prompt, "expected": r.target, "kind": r.kind} for r in records]
         content.append({"file": f"{name}.ogg", "subject": subject, "questions": questions})

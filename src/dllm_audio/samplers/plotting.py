@@ -55,7 +55,8 @@ def plot_trace(
     from matplotlib.figure import Figure
 
     steps = [max(int(row.max()) + 1, 1) for row in trace.step]
-    figure = Figure(figsize=(1.5 + 0.75 * length, 1.0 + sum(0.3 * n + 0.9 for n in steps)))
+    size = (1.5 + 0.75 * length, 0.3 + sum(0.3 * n + 0.9 for n in steps))
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(batch, 1, squeeze=False, gridspec_kw={"height_ratios": steps})[:, 0]
     colors = matplotlib.colormaps["viridis"]
@@ -63,9 +64,8 @@ def plot_trace(
         _draw(panel, trace.step[row], trace.confidence[row], labels[row], colors)
         if titles is not None:
             panel.set_title(titles[row], fontsize=10, loc="left")
-    figure.tight_layout()
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), colors)
-    figure.colorbar(scale, ax=list(panels), label="confidence", fraction=0.03, pad=0.02)
+    figure.colorbar(scale, ax=list(panels), label="confidence", fraction=0.03)
     figure.savefig(path, dpi=110)
 
 
