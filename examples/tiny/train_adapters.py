@@ -26,7 +26,7 @@ from dllm_audio import AudioDiffusionLM, AudioEmbeddings
 from dllm_audio.data.toy import Scene, ToyRecord, ask, askable
 
 GENERATION = {"gen_length": 16, "block_length": 16, "threshold": 0.9}
-QUESTIONS_PER_CLIP = 3
+QUESTIONS_PER_CLIP = 2
 
 
 def load_parts(folder: Path, *, acoustic: bool) -> AudioDiffusionLM:

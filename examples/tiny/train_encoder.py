@@ -189,7 +189,7 @@ def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def warp_frequencies(features: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch the mel axis of ``rows`` (bool ``[B]``) by up to an eighth, as other throats would."""
+    """Stretch the mel axis of ``rows`` (bool ``[B]``) by up to an eighth, as other throats do."""
     batch, mels, _ = features.shape
     factor = 1 + 0.125 * (2 * torch.rand(batch, 1, generator=generator) - 1)
     factor = torch.where(rows[:, None], factor, 1.0)

@@ -36,7 +36,8 @@ def test_the_colored_cell_of_a_column_is_at_its_step(tmp_path, monkeypatch):
         return (sure, 0.0, 0.0, 1.0)
 
     plotting._draw(Panel(), STEP[0], CONFIDENCE[0], LABELS[0], colors)
-    for column, (when, sure) in enumerate(zip(STEP[0].tolist(), CONFIDENCE[0].tolist())):
+    committed = zip(STEP[0].tolist(), CONFIDENCE[0].tolist(), strict=True)
+    for column, (when, sure) in enumerate(committed):
         if when >= 0:
             assert cells[column, when] == pytest.approx((sure, 0.0, 0.0, 1.0))
     red = [key for key, value in cells.items() if not isinstance(key, str) and value[1] == 0.0]

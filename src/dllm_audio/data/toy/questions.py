@@ -149,7 +149,7 @@ def ask(
 
 def _digits(scene: Scene, rng: Generator) -> _Fact:
     words = list(scene.words)
-    others = set()
+    others: set[str] = set()
     while len(others) < 3:
         changed = list(words)
         changed[int(rng.integers(len(words)))] = DIGITS[int(rng.integers(10))]

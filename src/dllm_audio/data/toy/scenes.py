@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -158,7 +159,7 @@ class SceneMaker:
         clip: np.ndarray,
         words: tuple[str, ...],
         spans: tuple[Span, ...],
-        facts: dict[str, str | None],
+        facts: dict[str, Any],
     ) -> Scene:
         noise = event = None
         draw = rng.random()

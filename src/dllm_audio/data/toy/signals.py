@@ -162,9 +162,9 @@ def repeat(rng: Generator, event: str, count: int, duration: float) -> Signal:
 def melody(rng: Generator, contour: str, mode: str, tempo: str) -> Signal:
     """A broken triad that rises or falls, major or minor, in slow or fast notes.
 
-    It starts from one of five keys, a whole tone apart, above 440 Hz (lower down, mel filters hardly
-    tell a major from a minor third).  Fast melodies have twice the notes, so that the length of the
-    clip does not tell the tempo.
+    It starts from one of five keys, a whole tone apart, above 440 Hz (lower down, mel filters
+    hardly tell a major from a minor third).  Fast melodies have twice the notes, so that the length
+    of the clip does not tell the tempo.
     """
     fast = tempo == "fast"
     third = 4 if mode == "major" else 3
