@@ -21,7 +21,8 @@ def _color(name: str) -> str:
 
 
 def _short(r: Record) -> str:
-    return str(r.settings.get("strategy", r.name.partition(" ")[0]))
+    mode = r.settings.get("mode", "eager")
+    return str(r.settings["strategy"]) + (f" {mode}" if mode != "eager" else "")
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
@@ -40,19 +41,12 @@ def draw(report: Report, folder: Path) -> list[Path]:
     ]
 
 
-def _save(figure, report: Report, path: Path) -> Path:
+def _save(figure, report: Report, title: str, path: Path) -> Path:
     import matplotlib.pyplot as plt
 
     facts = report.environment
-    figure.text(
-        0.995,
-        0.005,
-        f"{facts['hardware']}, {facts['dtype']}, {facts['model_size']}, {facts['date']}",
-        ha="right",
-        va="bottom",
-        size=7,
-        color="#777777",
-    )
+    source = f"{facts['hardware']}, {facts['dtype']}, {facts['model_size']}, {facts['date']}"
+    figure.suptitle(f"{title}\n{source}", size=9)
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
@@ -76,15 +70,12 @@ def _steps(report: Report, path: Path) -> Path | None:
         axes.text(
             measured, i, f" {measured:.3g} ms, {measured / floor:.2f} x floor", va="center", size=8
         )
-    names = [
-        _short(r) + (" compiled" if r.settings.get("mode") == "compiled" else "") for r in chosen
-    ]
+    names = [_short(r) for r in chosen]
     axes.set_yticks(range(len(chosen)), names[::-1])
-    axes.set(xlabel="ms per forward pass (black: the floor)", xscale="log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 2.5)
-    axes.set_title("Time per step against the floor, one token a step", size=10)
+    axes.set(xlabel="ms per forward pass (black: the floor)")
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.3)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, path)
+    return _save(figure, report, "Time per step against the floor, one token a step", path)
 
 
 def _batches(report: Report, path: Path) -> Path | None:
@@ -117,9 +108,8 @@ def _batches(report: Report, path: Path) -> Path | None:
     axes.set_xticks(batches, [str(b) for b in batches], minor=False)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("Throughput against batch (ASR confidence profile)", size=10)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, path)
+    return _save(figure, report, "Throughput against batch (ASR confidence profile)", path)
 
 
 def _strategies(report: Report, path: Path) -> Path | None:
@@ -143,13 +133,12 @@ def _strategies(report: Report, path: Path) -> Path | None:
             axes.text(value, i, f" {value:.0f}", va="center", size=8)
         if peer is not None:
             rate = peer.numbers["tokens_per_second"]
-            axes.axvline(rate, color=LAYOUT_COLORS["autoregressive"], ls="--", lw=1.2)
-            axes.text(
-                rate, 1.0, f"autoregressive {rate:.0f}", size=7, rotation=90, va="top", ha="right",
-                color=LAYOUT_COLORS["autoregressive"], transform=axes.get_xaxis_transform(),
-            )  # fmt: skip
-        axes.set_title(f"{profile} profile, batch 1", size=10)
+            color = LAYOUT_COLORS["autoregressive"]
+            label = f"autoregressive: {rate:.0f}"
+            axes.axvline(rate, color=color, ls="--", lw=1.2, label=label)
+            axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.set_title(f"{profile} confidence profile", size=9)
         axes.set_xlabel("tokens per second")
         axes.tick_params(axis="y", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, path)
+    return _save(figure, report, "Throughput by strategy, batch 1", path)

@@ -69,7 +69,8 @@ def hardware(device: torch.device) -> str:
     if cpuinfo.exists():
         match = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
         name = match.group(1).strip() if match else name
-    return f"{name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def environment(device: torch.device, dtype: torch.dtype, size: str) -> dict[str, Any]:
