@@ -43,7 +43,7 @@ class Answering:
     ) -> Tensor:
         """Scalar loss; ``audio`` and ``records`` row by row."""
         prompts = self._template([record.prompt for record in records])
-        x_0 = self.responses([record.target for record in records])
+        x_0 = self.responses([record.answer for record in records])
         predictor = condition(
             self.backbone,
             prompts.prompt_ids,

@@ -19,7 +19,7 @@ from dllm_audio.data.toy import COMMANDS, DIGITS, FAMILIES, Scene, ToyRecord, as
 from dllm_audio.data.toy.scenes import MAX_DIGITS
 from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
 
-LAYOUT_SHARES = {None: 0.7, "plain": 0.2, "mmau": 0.05, "mmsu": 0.05}
+LAYOUT_SHARES = {None: 0.75, "plain": 0.15, "mmau": 0.1}
 FACT_NAMES = ("sex", "rate", "noise", "event", "count", "contour", "mode", "tempo")
 SILENCE = " "
 NOTHING = np.zeros(0, np.float32)
@@ -104,7 +104,7 @@ class Describer:
         slots = [self._silence] * int(rng.integers(0, 6))
         for index, word in enumerate(scene.words):
             # A command's last word tells it from the others and stands for all of it.
-            slots += [self._id(f" {word.split()[-1]}")] * int(rng.integers(1, 4))
+            slots += [self._id(f" {word.split()[-1]}")] * (1 if rng.random() < 0.85 else 2)
             repeated = index + 1 < len(scene.words) and scene.words[index + 1] == word
             slots += [self._silence] * int(rng.integers(1 if repeated else 0, 8))
         slots += [self._silence] * int(rng.integers(0, 6))

@@ -64,7 +64,7 @@ def accuracy(model: AudioDiffusionLM, records: list[ToyRecord], batch_size: int 
         audio = [torch.from_numpy(record.waveform) for record in batch]
         prompts = [record.prompt for record in batch]
         texts = model.generate(audio=audio, prompts=prompts, sampler=sampler).texts
-        right += sum(text == record.target for text, record in zip(texts or [], batch, strict=True))
+        right += sum(text == record.answer for text, record in zip(texts or [], batch, strict=True))
     return right / len(records)
 
 

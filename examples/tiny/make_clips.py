@@ -59,7 +59,7 @@ def main() -> None:
         layouts: list[str | None] = [None] * len(asked)
         layouts[-2 if asked[-1] == "describe" else -1] = "plain"  # one question has choices
         records = [ask(scene, f, rng, layout=lay) for f, lay in zip(asked, layouts, strict=True)]
-        questions = [{"prompt": r.prompt, "expected": r.target, "kind": r.kind} for r in records]
+        questions = [{"prompt": r.prompt, "expected": r.answer, "kind": r.kind} for r in records]
         content.append({"file": f"{name}.ogg", "subject": subject, "questions": questions})
     (args.out / "questions.json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -37,7 +37,7 @@ def texts(count: int = 4000) -> Iterator[str]:
         record = draw_record(rng)
         yield f"system\n\n{SYSTEM_PROMPT}"
         yield f"user\n\n{AUDIO_INTRODUCTION}{record.prompt}"
-        yield f"assistant\n\n{record.target}"
+        yield f"assistant\n\n{record.answer}"
         yield from WORDS
         yield from (f" {word}" for word in WORDS)
 

@@ -129,9 +129,9 @@ def test_every_question_fits_the_response_and_each_word_is_one_token(tiny, tmp_p
     backbone = tiny("settings").build_backbone(tokenizer)
     rng = np.random.default_rng(0)
     records = [described.draw_record(rng) for _ in range(300)]
-    rows = asking.Answering(backbone, tokenizer).responses([r.target for r in records])
+    rows = asking.Answering(backbone, tokenizer).responses([r.answer for r in records])
     for record, row in zip(records, rows, strict=True):
-        assert tokenizer.decode(row, skip_special_tokens=True) == record.target
+        assert tokenizer.decode(row, skip_special_tokens=True) == record.answer
     audio = described.Describer(tokenizer)(backbone, [r.scene for r in records], rng)
     assert bool(torch.isfinite(audio.embeds).all())
     text = "Ünknown wörds 漢字 and \n tabs\t!"
@@ -177,7 +177,7 @@ def test_accuracy_counts_exact_answers(tiny):
     evaluate = tiny("evaluate")
     records = evaluate.questions(20)["tempo", "acoustic"]
     for text in ("slow", "fast", "A. slow", "slow."):
-        expected = sum(record.target == text for record in records) / len(records)
+        expected = sum(record.answer == text for record in records) / len(records)
         assert evaluate.accuracy(Parrot(text), records, batch_size=7) == expected
 
 

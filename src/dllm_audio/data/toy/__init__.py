@@ -1,8 +1,8 @@
 """A small world of sounds with questions, made on the fly; nothing to download.
 
 ``ToyDataset(split, size, seed)`` is a sequence of ``ToyRecord``: a clip (float32, 16 kHz, at most
-4 s) with ``question``, ``prompt`` (what a model is given), ``answer`` (in words), ``target`` (what
-a model should reply), ``choices`` (or None), ``family`` (one of ``FAMILIES``), ``kind``
+4 s) with ``question``, ``prompt`` (what a model is given), ``answer`` (what it should
+reply, in words), ``choices`` (or None), ``family`` (one of ``FAMILIES``), ``kind``
 (``semantic``: what is said; ``acoustic``: how it sounds; ``mixed``), ``split`` (``train`` or
 ``heldout``) and ``scene`` (all facts).  Row ``i`` depends on ``seed``, ``split`` and ``i`` only.
 

@@ -104,18 +104,13 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Layouts of multiple-choice prompts: our own, and those of the MMAU and MMSU benchmarks.
+# Layouts of multiple-choice prompts: our own, and that of the MMAU benchmark.
 CHOICE_LAYOUTS = {
     "plain": "{question}\n{choices}",
     "mmau": (
         "You are given the audio and a multiple-choice question. Choose the best answer based "
         "only on the speech content and style.\n\nQuestion: {question}\n\nChoices:\n{choices}\n"
         "Answer:"
-    ),
-    "mmsu": (
-        "Choose the most suitable answer from options A, B, C, and D to respond the question in "
-        "next line, **you should only choose A or B or C or D.** Do not provide any additional "
-        "explanations or content.\n\nQuestion: {question}\n\n{choices}"
     ),
 }
 

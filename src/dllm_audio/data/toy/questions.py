@@ -37,9 +37,8 @@ class ToyRecord:
         waveform: float32 ``[T]``, 16 kHz, at most 4 s.
         question: the bare question.
         prompt: the instruction that a model is given: the question and, if any, its choices.
-        answer: the right answer in words, for example ``rain``.
-        target: what a model should reply: the answer, with its letter where there are choices
-            (``B. rain``).
+        answer: the right answer in words, for example ``rain``; where there are choices it is
+            the text of one of them.
         choices: texts in letter order, or None for a free-form question.
         family: one of ``FAMILIES``.
         kind: ``semantic`` (what is said), ``acoustic`` (how it sounds) or ``mixed`` (both).
@@ -51,13 +50,17 @@ class ToyRecord:
     question: str
     prompt: str
     answer: str
-    target: str
     choices: tuple[str, ...] | None
     family: str
     kind: str
     split: str
     scene: Scene = field(repr=False)
     sampling_rate: int = SAMPLING_RATE
+
+    @property
+    def target(self) -> str:
+        """What a model should reply: the answer, under the name that training uses."""
+        return self.answer
 
 
 @dataclass(frozen=True)
@@ -127,18 +130,16 @@ def ask(
     if family == "digits" and len(scene.words) > 1:
         phrasings = phrasings[:-1]  # the last one asks for a single digit
     question = phrasings[int(rng.integers(len(phrasings)))].format(x=fact.subject)
-    prompt, target, choices = question, fact.answer, None
+    prompt, choices = question, None
     if layout is not None and fact.others:
         wrong = rng.permutation(np.array(fact.others))[: len(LETTERS) - 1]
         choices = tuple(str(text) for text in rng.permutation(np.array([fact.answer, *wrong])))
         prompt = lay_out_choices(question, choices, layout)
-        target = f"{LETTERS[choices.index(fact.answer)]}. {fact.answer}"
     return ToyRecord(
         scene.waveform,
         question,
         prompt,
         fact.answer,
-        target,
         choices,
         family,
         kind_of(family),
