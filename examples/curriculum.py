@@ -330,7 +330,7 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
     """Train the chosen stages in turn."""
     config = RunConfig.from_file(args.config) if args.config else None
     smoke = args.max_steps is not None and args.max_steps < 20
-    world = ToyWorld(args.output, 48 if smoke else 4000, 2 if smoke else 30)
+    world = ToyWorld(args.output, 16 if smoke else 4000, 1 if smoke else 30)
     foundation = config.load_foundation() if config else world.foundation
     results: dict[str, dict[str, float]] = {}
     for stage in recipe.stages:
@@ -340,7 +340,7 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
         if args.max_steps is not None:
             stage = stage.changed(max_steps=args.max_steps)
         if smoke and not config:
-            stage = stage.changed(batch_size=4, warmup_steps=1)
+            stage = stage.changed(batch_size=2, warmup_steps=1)
         folder = args.output / stage.name
         model, rank = run_one(stage, foundation, config or world, folder, args)
         if config or rank:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,17 @@ def difference(a: ExactTrainer, b: ExactTrainer) -> float:
 
 @pytest.mark.parametrize("pairs", [False, True])
 def test_accumulation_equals_the_large_batch(tmp_path: Path, pairs: bool) -> None:
-    large = run(tmp_path / "a", pairs=pairs, per_device_train_batch_size=4)
-    for size in (1, 2):
-        small = run(
-            tmp_path / str(size),
-            pairs=pairs,
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=4 // size,
-        )
-        assert difference(large, small) < 1e-10
-        losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (large, small)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    large = run(tmp_path / "a", pairs=pairs, max_steps=3)
+    small = run(
+        tmp_path / "b",
+        pairs=pairs,
+        max_steps=3,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+    )
+    assert difference(large, small) < 1e-10
+    losses = [[e["loss"] for e in t.state.log_history if "loss" in e] for t in (large, small)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
@@ -121,12 +122,12 @@ def test_frozen_parts_are_bit_equal_and_take_no_optimizer_memory(tmp_path: Path)
     assert set(saved) == {f"model.{name}" for name in trained}
 
 
-@pytest.mark.parametrize("stopped_at", [1, 2, 3, 5])
-def test_a_stopped_run_ends_as_an_undisturbed_one(tmp_path: Path, stopped_at: int) -> None:
+def test_a_run_stopped_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     options = {"max_steps": 6, "save_strategy": "steps", "save_steps": 1, "dropout": 0.1}
     whole = run(tmp_path / "whole", **options)  # two epochs of three steps
-    with pytest.raises(Stop):
-        run(tmp_path / "cut", callbacks=(StopAt(stopped_at),), **options)
+    for step in (1, 3, 4, 5):  # before the first checkpoint, at an epoch's end, inside one
+        with pytest.raises(Stop):
+            run(tmp_path / "cut", callbacks=(StopAt(step),), **options)
     resumed = run(tmp_path / "cut", **options)
     assert difference(whole, resumed) == 0.0
     steps = [e["step"] for e in resumed.state.log_history if "loss" in e]
@@ -152,55 +153,73 @@ def test_preference_metrics_are_logged(tmp_path: Path) -> None:
 
 # Damaged checkpoints.
 
-
-def saved_run(folder: Path) -> list[Path]:
-    run(folder, save_strategy="steps", save_steps=1, max_steps=3)
-    return [path for _, path in checkpoints.numbered_checkpoints(folder)]
+SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3}
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "lose", "manifest", "garbled", "half"])
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, caplog, damage: str) -> None:
-    latest, before, _ = saved_run(tmp_path)
-    weights = latest / state.WEIGHTS
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder, **SAVING)
+    return folder
+
+
+@pytest.fixture
+def saved(finished: Path, tmp_path: Path) -> Path:
+    """A folder with three checkpoints, to be spoiled."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def spoil(latest: Path, damage: str) -> None:
+    weights, manifest = latest / state.WEIGHTS, latest / checkpoints.MANIFEST
+    content = bytearray(weights.read_bytes())
     if damage == "flip":
-        content = bytearray(weights.read_bytes())
         content[-9] ^= 1
         weights.write_bytes(bytes(content))
     elif damage == "cut":
-        weights.write_bytes(weights.read_bytes()[:-7])
+        weights.write_bytes(content[:-7])
     elif damage == "lose":
         (latest / state.SCHEDULER).unlink()
     elif damage == "manifest":
-        (latest / checkpoints.MANIFEST).unlink()
+        manifest.unlink()
     elif damage == "garbled":
-        (latest / checkpoints.MANIFEST).write_text('{"files": {"a"')
+        manifest.write_text('{"files": {"a"')
     else:
         latest.rename(checkpoints.staging_folder(latest))
-    assert last_good_checkpoint(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "lose", "manifest", "garbled", "half"])
+def test_a_damaged_checkpoint_is_passed_over(saved: Path, caplog, damage: str) -> None:
+    latest, before, _ = (path for _, path in checkpoints.numbered_checkpoints(saved))
+    spoil(latest, damage)
+    assert last_good_checkpoint(saved) == before
     named = any(str(latest) in record.getMessage() for record in caplog.records)
     assert named or damage == "half"
-    whole = run(tmp_path / "whole", max_steps=4)
-    resumed = run(tmp_path, max_steps=4, save_strategy="steps", save_steps=1)
-    assert checkpoints.fault(tmp_path / "checkpoint-3") is None
-    assert not list(tmp_path.glob(".partial-*"))
-    # The schedule of the first three steps was another (3 steps long), so compare the order only.
-    assert resumed.state.global_step == whole.state.global_step == 4
 
 
-def test_no_whole_checkpoint_is_an_error_that_lists_them(tmp_path: Path) -> None:
-    for path in saved_run(tmp_path):
+@pytest.mark.parametrize("damage", ["flip", "half"])
+def test_a_run_makes_a_damaged_checkpoint_again(saved: Path, finished: Path, damage: str) -> None:
+    latest = saved / "checkpoint-3"
+    spoil(latest, damage)
+    run(saved, **SAVING)
+    assert checkpoints.fault(latest) is None
+    assert not list(saved.glob(".partial-*"))
+    weights = [state._read_tensors(f / "checkpoint-3" / state.WEIGHTS) for f in (saved, finished)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+
+
+def test_no_whole_checkpoint_is_an_error_that_lists_them(saved: Path) -> None:
+    for _, path in checkpoints.numbered_checkpoints(saved):
         (path / state.WEIGHTS).unlink()
     with pytest.raises(CheckpointError) as caught:
-        run(tmp_path)
+        last_good_checkpoint(saved)
     assert str(caught.value).count("trainable.safetensors is missing") == 3
-    assert last_good_checkpoint(tmp_path / "none") is None
+    assert last_good_checkpoint(saved / "none") is None
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    saved_run(tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(saved: Path) -> None:
     model = tiny_model()
     train_only(model, ["adapter.semantic"])
-    trainer = ExactTrainer(DiffusionTask(model), arguments(tmp_path), rows(8), None, collator())
+    trainer = ExactTrainer(DiffusionTask(model), arguments(saved), rows(8), None, collator())
     with pytest.raises(CheckpointError, match="not a checkpoint of this model"):
         trainer.resume()
 
@@ -264,7 +283,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(
     assert difference(run(tmp_path, **options), run(tmp_path / "whole")) == 0.0
 
 
-def test_the_state_is_readable_json(tmp_path: Path) -> None:
-    latest = saved_run(tmp_path)[0]
+def test_the_state_is_readable_json(finished: Path) -> None:
+    latest = finished / "checkpoint-3"
     assert json.loads((latest / state.SCHEDULER).read_text())["last_epoch"] == 3
     assert json.loads((latest / "trainer_state.json").read_text())["global_step"] == 3

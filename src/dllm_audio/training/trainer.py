@@ -296,7 +296,8 @@ def training_arguments(output_dir: str | Path, **options: Any) -> TrainingArgume
         "average_tokens_across_devices": True,
         "prediction_loss_only": True,
     }
-    return TrainingArguments(str(output_dir), **{**options, **fixed})
+    usual = {"dataloader_pin_memory": torch.cuda.is_available()}  # it warns without a GPU
+    return TrainingArguments(str(output_dir), **{**usual, **options, **fixed})
 
 
 def _bare(optimizer: Any) -> torch.optim.Optimizer:
