@@ -67,7 +67,7 @@ from dllm_audio.training.noise import EVALUATION, row_seeds
 
 RESPONSE = 16  # tokens of an answer of the small model
 SUBJECTS = {"digits": 0.5, "command": 0.1, "sound": 0.19, "music": 0.21}
-LAYOUTS = {None: 0.65, "plain": 0.15, "mmau": 0.1, "mmsu": 0.1}
+LAYOUTS = {None: 0.75, "plain": 0.15, "mmau": 0.1}
 FAMILIES = {"asr": ("digits", "command")}
 QUESTIONS_PER_CLIP = 3
 
