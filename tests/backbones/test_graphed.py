@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, condition
+from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, Threshold, condition
 from dllm_audio.backbones import GraphedBackbone
 from dllm_audio.errors import InvalidArgumentError
 
@@ -91,6 +91,54 @@ def test_one_recording_serves_every_block_of_a_cache(llada: LLaDA) -> None:
                     plain(x, positions, cache=theirs, window=window),
                 )
     assert (tape.recorded, tape.replayed) == (1, 6)
+
+
+def test_later_calls_and_other_prompts_find_the_recordings(llada: LLaDA) -> None:
+    tape = Tape()
+    graphed = GraphedBackbone(llada.double(), recorder=tape)
+    sampler = CachedParallelSampler(12, 4, Threshold(0.5), cache="dual", eos_stop=False)
+    recorded = []
+    for length in (9, 9, 14, 5, 9):
+        ids = torch.randint(0, 38, (2, length))
+        expected = sampler(condition(llada, ids))
+        assert torch.equal(sampler(condition(graphed, ids)).tokens, expected.tokens)
+        recorded.append(tape.recorded)
+    # At most two and one rows; nothing new from the second call on but for rows that leave.
+    assert recorded[-1] <= 2
+    assert tape.replayed > 10
+
+
+def test_rows_that_leave_share_recordings(llada: LLaDA) -> None:
+    ids, mask = _prompts(4)
+    tape = Tape()
+    graphed = GraphedBackbone(llada.double(), recorder=tape)
+    sampler = CachedParallelSampler(12, 4, Threshold(0.5), cache="dual")
+    for _ in range(4):
+        ids = torch.randint(0, 38, ids.shape)
+        expected = sampler(condition(llada, ids, prompt_mask=mask))
+        found = sampler(condition(graphed, ids, prompt_mask=mask))
+        assert torch.equal(found.tokens, expected.tokens)
+    assert tape.recorded <= 3  # for four, two and one rows
+
+
+def test_a_cache_in_use_is_not_lent_twice(llada: LLaDA) -> None:
+    graphed = GraphedBackbone(llada, recorder=Tape())
+
+    def address(cache: object) -> int:
+        return cache.layer(0)[0].data_ptr()  # type: ignore[attr-defined]
+
+    first = graphed.new_cache(2, 10)
+    view = first.first_rows(1)
+    lent = address(first)
+    second = graphed.new_cache(2, 12)
+    assert address(second) != lent
+    del first
+    assert address(graphed.new_cache(2, 10)) != lent  # a view of it is still there
+    view.layer(0)[0].fill_(float("nan"))
+    del view
+    later = graphed.new_cache(2, 10), graphed.new_cache(1, 5), graphed.new_cache(2, 20)
+    assert lent in [address(cache) for cache in later]
+    assert not any(cache.layer(0)[0].any() for cache in later)
 
 
 def test_an_earlier_result_is_not_overwritten_by_a_later_replay(llada: LLaDA) -> None:

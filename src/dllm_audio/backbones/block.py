@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..protocols import KVCache
+from .attention import RowLayout, attend
 from .config import LLaDAConfig
+from .elementwise import rowwise, vectorized
 from .rope import apply_rope
 
 
@@ -52,7 +53,7 @@ class LLaDABlock(nn.Module):
         self,
         x: Tensor,
         rope: tuple[Tensor, Tensor],
-        attention_bias: Tensor | None = None,
+        layout: RowLayout,
         cache: KVCache | None = None,
         slots: Tensor | None = None,
         output_positions: Tensor | None = None,
@@ -62,7 +63,7 @@ class LLaDABlock(nn.Module):
         Args:
             x: ``[B, Q, D]``.
             rope: tables ``[B, 1, Q, d]`` of the queries' positions.
-            attention_bias: ``[B, 1, 1, L]`` added to the scores (``-inf`` hides a key).
+            layout: which positions belong to which row.
             cache: keys and values to write to, and with ``slots`` to attend to.
             slots: ``[Q]`` columns of the cache; None: the pass covers all of them.
             output_positions: ``[B, M]`` indices into Q; only these are computed beyond their
@@ -89,20 +90,15 @@ class LLaDABlock(nn.Module):
                 take_positions(sin, output_positions, 2),
             )
         queries = apply_rope(self._heads(self.q_proj(normed)), rope)
-        attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=attention_bias, enable_gqa=self.grouped
-        )
+        attended = attend(queries, keys, values, layout, self.grouped)
         x = x + self.attn_out(rearrange(attended, "b h q d -> b q (h d)"))
         normed = self.ff_norm(x)
-        return x + self.ff_out(F.silu(self.ff_proj(normed)) * self.up_proj(normed))
+        gate = self.ff_proj(normed)
+        if output_positions is None:
+            gate = rowwise(F.silu, gate, layout.queries)
+        else:  # as many positions as the batch wants, so a row alone is no measure
+            gate = vectorized(F.silu, gate)
+        return x + self.ff_out(gate * self.up_proj(normed))
 
     def _heads(self, projected: Tensor) -> Tensor:
         return rearrange(projected, "b q (h d) -> b h q d", d=self.head_dim)
-
-
-def additive_mask(attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Scores to add, ``[B, 1, 1, L]``, from a bool key mask ``[B, L]`` (True = attend)."""
-    if attention_mask is None:
-        return None
-    bias = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
-    return bias.masked_fill(~attention_mask, float("-inf"))[:, None, None, :]

@@ -42,7 +42,9 @@ class StaticKVCache:
         if length < 1:
             raise InvalidArgumentError("length", "an integer >= 1", length)
         shape = (2, config.n_layers, batch_size, config.kv_heads, length, config.head_dim)
-        self._storage = torch.zeros(shape, dtype=dtype, device=device)
+        self._allocation = torch.zeros(shape, dtype=dtype, device=device)
+        self._storage = self._allocation  # the part that this object shows
+        self._shown_by: StaticKVCache | None = None
 
     @classmethod
     def nbytes(cls, config: LLaDAConfig, batch_size: int, length: int, dtype: torch.dtype) -> int:
@@ -85,10 +87,30 @@ class StaticKVCache:
 
     def first_rows(self, batch_size: int) -> StaticKVCache:
         """A view of the first rows, for a refresh with fewer rows: nothing is copied."""
-        return self._wrap(self._storage[:, :, :batch_size])
+        return self.narrowed(batch_size, self.length)
 
-    @classmethod
-    def _wrap(cls, storage: Tensor) -> StaticKVCache:
-        cache = cls.__new__(cls)
-        cache._storage = storage
-        return cache
+    def narrowed(self, batch_size: int, length: int) -> StaticKVCache:
+        """A view of the allocation's first rows and slots, which keeps this object alive."""
+        view = self._view(batch_size, length)
+        view._shown_by = self
+        return view
+
+    def allocated(self, batch_size: int) -> StaticKVCache:
+        """A view of the allocation's first rows with all slots, which keeps nothing but memory."""
+        return self._view(batch_size, self._allocation.shape[4])
+
+    def clear(self) -> None:
+        """Set the whole allocation to zero."""
+        self._allocation.zero_()
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the allocation."""
+        return self._allocation.shape[2]
+
+    def _view(self, batch_size: int, length: int) -> StaticKVCache:
+        view = type(self).__new__(type(self))
+        view._allocation = self._allocation
+        view._storage = self._allocation[:, :, :batch_size, :, :length]
+        view._shown_by = None
+        return view

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import BackboneOutput
 from ..protocols import KVCache
-from .block import LLaDABlock, additive_mask
+from .attention import row_layout
+from .block import LLaDABlock
 from .cache import StaticKVCache
 from .config import LLaDAConfig
 from .rope import rope_tables
@@ -147,16 +148,18 @@ class LLaDA(nn.Module):
                 position_ids = mask.long().cumsum(-1).sub(1).clamp(min=0)
             else:
                 position_ids = torch.arange(length, device=inputs_embeds.device)[None]
-        rope = rope_tables(position_ids, self.config.head_dim, self.config.rope_theta)
-        bias = additive_mask(mask, inputs_embeds.dtype)
+        layout = row_layout(inputs_embeds, mask, windowed=slots is not None)
+        head_dim, theta = self.config.head_dim, self.config.rope_theta
+        spans = layout.queries if len(position_ids) == batch else None
+        rope = rope_tables(position_ids, head_dim, theta, spans)
         x, last = inputs_embeds, len(self.blocks) - 1
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for i, block in enumerate(self.blocks):
             chosen = output_positions if i == last else None
             if recompute:
-                x = checkpoint(block, x, rope, bias, cache, slots, chosen, use_reentrant=False)
+                x = checkpoint(block, x, rope, layout, cache, slots, chosen, use_reentrant=False)
             else:
-                x = block(x, rope, bias, cache, slots, chosen)
+                x = block(x, rope, layout, cache, slots, chosen)
         return self.ln_f(x)
 
     def gradient_checkpointing_enable(

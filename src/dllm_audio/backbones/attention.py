@@ -1,0 +1,94 @@
+"""Which positions belong to a row, and bidirectional attention to them.
+
+Shape letters: B batch, H heads, Q queries, L keys, d head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Spans = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """Where each row's positions lie in the padded batch; the same for all layers.
+
+    Attributes:
+        bias: ``[B, 1, 1, L]`` added to the scores, ``-inf`` hides a key; None hides none.
+        keys: every row's keys as ``[from, to)``, for attention row by row; None: use the bias.
+        queries: every row's queries as ``[from, to)``, for functions whose values would otherwise
+            depend on the batch; None: nobody cares.
+    """
+
+    bias: Tensor | None = None
+    keys: Spans | None = None
+    queries: Spans | None = None
+
+
+def row_layout(x: Tensor, attention_mask: Tensor | None, windowed: bool) -> RowLayout:
+    """Prepare the layout of one pass.
+
+    Args:
+        x: ``[B, Q, D]`` what is computed.
+        attention_mask: ``[B, L]`` bool, True = attend; None: all.
+        windowed: whether the queries are a window of the keys, not all of them.
+    """
+    bias = None
+    if attention_mask is not None:
+        bias = torch.zeros(attention_mask.shape, dtype=x.dtype, device=x.device)
+        bias = bias.masked_fill(~attention_mask, float("-inf"))[:, None, None, :]
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return RowLayout(bias)
+    keys = None if attention_mask is None else _spans(attention_mask)
+    queries: Spans | None = None
+    if not torch.is_grad_enabled() and (len(x) > 1 or keys is not None):
+        queries = [(0, x.shape[1])] * len(x) if windowed or keys is None else keys
+    return RowLayout(bias, keys, queries)
+
+
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, layout: RowLayout, grouped: bool = False
+) -> Tensor:
+    """Scaled dot-product attention ``[B, H, Q, d]``.
+
+    On the CPU a padded batch is attended row by row, over each row's own keys: nothing is spent
+    on padding, and sums run in the same order as for the row alone, so that a row's result is the
+    same to the last bit whatever its batch.
+
+    Args:
+        queries: ``[B, H, Q, d]``.
+        keys: ``[B, H_kv, L, d]``.
+        values: ``[B, H_kv, L, d]``.
+        layout: which keys belong to a row.
+        grouped: whether ``H_kv`` is smaller than H.
+    """
+    if layout.keys is None:
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=layout.bias, enable_gqa=grouped
+        )
+    rows = [
+        F.scaled_dot_product_attention(
+            queries[row, None],
+            keys[row, None, :, begin:end],
+            values[row, None, :, begin:end],
+            enable_gqa=grouped,
+        )
+        for row, (begin, end) in enumerate(layout.keys)
+    ]
+    return torch.cat(rows)
+
+
+def _spans(attention_mask: Tensor) -> list[tuple[int, int]] | None:
+    """Each row's run of True; None where a row has a gap or nothing."""
+    length, count = attention_mask.shape[1], attention_mask.sum(-1)
+    begin = attention_mask.int().argmax(-1)
+    end = length - attention_mask.flip(-1).int().argmax(-1)
+    if not bool(((end - begin == count) & (count > 0)).all()):
+        return None
+    return list(zip(begin.tolist(), end.tolist(), strict=True))
