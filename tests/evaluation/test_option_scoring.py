@@ -70,14 +70,14 @@ def test_options_are_scored_by_their_elbo(llada: LLaDA) -> None:
         return condition(llada, PROMPTS, response_mask=mask)
 
     torch.manual_seed(0)
-    scores = option_elbos(conditioned, options, num_samples=1500)
+    scores = option_elbos(conditioned, options, num_samples=300)
     assert scores[1, 1] == -math.inf
     for row, given in enumerate(options):
         for number, ids in enumerate(given):
             exact = exact_elbo(condition(llada, PROMPTS[row : row + 1]), ids)
-            assert float(scores[row, number]) == pytest.approx(exact, abs=0.25)
+            assert float(scores[row, number]) == pytest.approx(exact, abs=0.6)
     torch.manual_seed(0)
-    mean = option_elbos(conditioned, options, num_samples=1500, per_token=True)
+    mean = option_elbos(conditioned, options, num_samples=300, per_token=True)
     torch.testing.assert_close(mean[0], scores[0] / torch.tensor([3.0, 2.0]))
 
 

@@ -120,7 +120,7 @@ def test_a_trace_tells_when_and_how_surely() -> None:
 
 def test_delayed_end_tokens_keep_their_confidence_in_the_trace() -> None:
     table = sure_table([[0.95, 0.8, 0.5, 0.6]], [[EOS, 2, EOS, 3]])
-    for rule in (FixedQuota(4), Threshold(0.1), Factor(0.0)):
+    for rule in (FixedQuota(4), Threshold(0.1), Factor(0.0, commit_last=False)):
         sampler = CachedParallelSampler(
             4, 4, rule, cache=None, trace=True, eos="delay", eos_stop=False
         )

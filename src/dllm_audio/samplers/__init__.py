@@ -1,5 +1,6 @@
 """Decoding: which positions, how sure, what is committed, what is reused."""
 
+from . import presets
 from .cache_policy import CachePolicy
 from .commit import (
     CommitRule,
@@ -12,9 +13,12 @@ from .commit import (
     Threshold,
 )
 from .guidance import ClassifierFreeGuidance
+from .lengths import LengthRule, response_mask
 from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler
 from .options import SamplingOptions
 from .sampler import DecodingStep, Sampler
+from .starting import deliberate, infilling_start, remask, token_confidence
+from .streaming import stream_to
 
 __all__ = [
     "BlockSampler",
@@ -28,9 +32,17 @@ __all__ = [
     "Factor",
     "FixedQuota",
     "Hierarchical",
+    "LengthRule",
     "LocalLeap",
     "LowConfidenceSampler",
     "Sampler",
     "SamplingOptions",
     "Threshold",
+    "deliberate",
+    "infilling_start",
+    "presets",
+    "remask",
+    "response_mask",
+    "stream_to",
+    "token_confidence",
 ]

@@ -81,14 +81,15 @@ class Canvas:
     def rows_in_block(self, start: int, end: int) -> ActiveRows:
         """The unfinished rows that have masks in the block; one host synchronization."""
         everyone = ActiveRows(list(range(self.tokens.shape[0])), [], None)
-        return self.update(everyone, self.status(self.tokens, start, end).tolist())
+        self.tokens, status = self.settle(self.tokens, start, end)
+        return self.update(everyone, status.tolist())
 
     def update(self, rows: ActiveRows, status: list[int], keep_waiting: float = 0.0) -> ActiveRows:
         """Rows that go on after a step.
 
         Args:
             rows: those that took part.
-            status: see :meth:`status`, on the host.
+            status: see :meth:`settle`, on the host.
             keep_waiting: keep rows that only wait as long as no more than this share of the rows
                 waits: leaving costs a move within the cache.
         """
@@ -116,22 +117,28 @@ class Canvas:
         else:
             self.tokens = self.tokens.index_copy(0, rows.index, tokens)
 
-    def status(self, tokens: Tensor, start: int, end: int) -> Tensor:
-        """Masks left in the block ``[N]``, or ``FINISHED`` where the EOS rule ends the row."""
-        masked = tokens[:, :end] == self.mask_id
-        left = masked[:, start:].sum(-1)
+    def settle(self, tokens: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """End the rows that the EOS rule ends, and see how far the others are.
+
+        Args:
+            tokens: ``[N, R]``.
+            start: first position of the active block.
+            end: the position after its last.
+
+        Returns:
+            tokens ``[N, R]`` with EOS in place of every mask of an ended row, which has nothing
+            left to decide then; and ``[N]`` masks left in the block, ``FINISHED`` for ended rows.
+        """
+        masked = tokens == self.mask_id
+        left = masked[:, start:end].sum(-1)
         if not self.eos_stop or self.eos_id is None:
-            return left
+            return tokens, left
         # Only once everything before the first EOS is decided: cutting earlier would lose text.
         is_eos = tokens[:, :end] == self.eos_id
         before_eos = is_eos.int().cumsum(-1) == 0
-        done = is_eos.any(-1) & ~(masked & before_eos).any(-1)
-        return left.masked_fill(done, FINISHED)
-
-    def fill(self) -> None:
-        """Put EOS where rows ended early; nothing else is still masked by then."""
-        if self.eos_id is not None:
-            self.tokens = self.tokens.masked_fill(self.tokens == self.mask_id, self.eos_id)
+        done = is_eos.any(-1) & ~(masked[:, :end] & before_eos).any(-1)
+        tokens = tokens.masked_fill(masked & done[:, None], self.eos_id)
+        return tokens, left.masked_fill(done, FINISHED)
 
     def lengths(self) -> Tensor:
         """Tokens before the first EOS, ``[B]``."""

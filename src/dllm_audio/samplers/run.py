@@ -72,7 +72,6 @@ class DecodingRun:
         """
         for (start, end), steps in zip(bounds, plan, strict=True):
             yield from self._block(start, end, steps)
-        self.canvas.fill()
 
     def output(self) -> SamplerOutput:
         """The result, once :meth:`steps` is exhausted."""
@@ -135,11 +134,12 @@ class DecodingRun:
             commit = candidates
         tokens = tokens.clone()
         tokens[:, start:end] = torch.where(commit, guess.tokens, block)
+        tokens, status = self.canvas.settle(tokens, start, end)
         self.canvas.put(rows, tokens)
         if self.recorder is not None:
             self.recorder.record(rows, start, commit, guess.confidence, self.nfe)
         broken = (guess.confidence.isnan() & candidates).any(-1)
-        return self.canvas.status(tokens, start, end).masked_fill(broken, _NOT_A_NUMBER)
+        return status.masked_fill(broken, _NOT_A_NUMBER)
 
     def _logits(
         self,

@@ -1,0 +1,162 @@
+"""Starting from a text: fill in its gaps, or doubt its least certain words and decode them again.
+
+A masked-diffusion model fills any set of positions, so both are ordinary decoding from a given
+``start``: samplers keep every token that is not the mask.
+
+Shape letters: B batch, R response tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError, ShapeError
+from ..outputs import SamplerOutput
+from .prediction import widen
+
+
+def infilling_start(
+    rows: Sequence[Sequence[int | None]],
+    gen_length: int,
+    *,
+    mask_token_id: int,
+    end_token_id: int | None = None,
+) -> Tensor:
+    """A ``start`` for samplers from texts with gaps.
+
+    Args:
+        rows: a row's token ids, with None for every position to fill in.
+        gen_length: R.
+        mask_token_id: the predictor's.
+        end_token_id: what follows a row's text: an end token closes it; None leaves the rest of
+            the response to be filled in as well.
+
+    Returns:
+        ``[B, R]`` int64.
+
+    Example:
+        >>> infilling_start([[5, None, None, 8]], 6, mask_token_id=99, end_token_id=0)
+        tensor([[ 5, 99, 99,  8,  0,  0]])
+    """
+    rest = mask_token_id if end_token_id is None else end_token_id
+    start = torch.full((len(rows), gen_length), rest)
+    for number, row in enumerate(rows):
+        if len(row) > gen_length:
+            raise InvalidArgumentError("rows", f"at most gen_length ({gen_length}) ids", len(row))
+        ids = [mask_token_id if token is None else token for token in row]
+        start[number, : len(row)] = torch.tensor(ids, dtype=torch.long)
+    return start
+
+
+def token_confidence(predictor: Any, tokens: Tensor, passes: int = 1) -> Tensor:
+    """How probable the model finds every token of a text, given the rest of it.
+
+    Args:
+        predictor: a ``MaskPredictor``.
+        tokens: ``[B, R]`` int64 without masks.
+        passes: 1 shows the model the whole text at once: cheap, but it also sees the token that
+            it judges. ``n > 1`` hides every n-th position in each of n passes, so that no token
+            is judged by itself.
+
+    Returns:
+        ``[B, R]`` probabilities, float32.
+    """
+    if tokens.dim() != 2 or tokens.shape[0] != predictor.batch_size:
+        raise ShapeError("tokens", f"[{predictor.batch_size}, R]", list(tokens.shape))
+    if passes < 1:
+        raise InvalidArgumentError("passes", "an integer >= 1", passes)
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    sure = torch.zeros(tokens.shape, device=tokens.device)
+    for number in range(min(passes, tokens.shape[1])):
+        judged = columns % passes == number
+        seen = tokens
+        if passes > 1:
+            seen = torch.where(judged, predictor.mask_token_id, tokens)
+        logits = widen(predictor(seen))
+        chosen = logits.gather(-1, tokens[..., None])[..., 0]
+        sure = torch.where(judged, (chosen - logits.logsumexp(-1)).exp().float(), sure)
+    return sure
+
+
+def remask(
+    tokens: Tensor,
+    confidence: Tensor,
+    fraction: float,
+    *,
+    mask_token_id: int,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Mask the least confident tokens of each row again.
+
+    Args:
+        tokens: ``[B, R]`` int64.
+        confidence: ``[B, R]``; NaN where a token must stay (as in a trace, where it was given).
+        fraction: share of a row's tokens, in [0, 1]; rounded up.
+        mask_token_id: the predictor's.
+        lengths: ``[B]`` tokens of each row that count; later ones stay. None: all.
+
+    Returns:
+        ``[B, R]`` int64: a ``start`` for samplers.
+
+    Example:
+        >>> remask(torch.tensor([[5, 6, 7]]), torch.tensor([[0.9, 0.2, 0.8]]), 0.3, mask_token_id=0)
+        tensor([[5, 0, 7]])
+    """
+    if not 0 <= fraction <= 1:
+        raise InvalidArgumentError("fraction", "a number in [0, 1]", fraction)
+    if confidence.shape != tokens.shape:
+        raise ShapeError("confidence", f"{list(tokens.shape)}", list(confidence.shape))
+    movable = ~confidence.isnan()
+    if lengths is not None:
+        movable &= torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+    # A hair below the ceiling: 0.3 of 10 tokens are 3, not 4.
+    count = (fraction * movable.sum(-1, dtype=torch.float64) - 1e-9).ceil().long()
+    order = confidence.masked_fill(~movable, float("inf")).argsort(dim=-1, stable=True)
+    rank = torch.empty_like(order)
+    rank.scatter_(-1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    return tokens.masked_fill(movable & (rank < count[:, None]), mask_token_id)
+
+
+def deliberate(
+    sampler: Any,
+    predictor: Any,
+    hypothesis: SamplerOutput,
+    *,
+    fraction: float = 0.3,
+    passes: int = 1,
+    **options: Any,
+) -> SamplerOutput:
+    """Decode the least confident part of a hypothesis again.
+
+    The confidence is the hypothesis' own where it was traced; otherwise the model judges the text
+    in ``passes`` forward passes (see :func:`token_confidence`), which count.
+
+    Args:
+        sampler: decodes the masked positions; its ``gen_length`` is the hypothesis' length.
+        predictor: the same prompt and audio.
+        hypothesis: a first answer; tokens from its first EOS on stay.
+        fraction: share of each row's tokens that is decoded again (arXiv 2509.16622 uses 0.3).
+        passes: see :func:`token_confidence`.
+        options: passed to the sampler (``generator=``).
+    """
+    trace, spent = hypothesis.trace, 0
+    if trace is not None:
+        confidence = trace.confidence
+    else:
+        with torch.inference_mode():
+            confidence = token_confidence(predictor, hypothesis.tokens, passes)
+        spent = min(passes, hypothesis.tokens.shape[1])
+    start = remask(
+        hypothesis.tokens,
+        confidence,
+        fraction,
+        mask_token_id=predictor.mask_token_id,
+        lengths=hypothesis.lengths,
+    )
+    output = sampler(predictor, start=start, **options)
+    return replace(output, nfe=output.nfe + spent, row_nfe=output.row_nfe + spent)

@@ -1,0 +1,77 @@
+"""Show a response while it is decoded, through the streamers of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError
+from ..outputs import SamplerOutput
+from .sampler import Sampler
+
+
+def stream_to(
+    streamer: Any,
+    sampler: Sampler,
+    predictor: Any,
+    *,
+    end_token_ids: Iterable[int] | None = None,
+    gap_token_id: int | None = None,
+    **options: Any,
+) -> SamplerOutput:
+    """Decode one response and feed a streamer.
+
+    Tokens are put as soon as everything before them is committed, up to the first end token. A
+    streamer that also takes drafts (transformers' ``TextDiffusionStreamer``) gets, after every
+    forward pass, what is known beyond them.
+
+    Args:
+        streamer: has ``put`` and ``end``, and perhaps ``put_draft``: a ``TextStreamer``, a
+            ``TextIteratorStreamer``, a ``TextDiffusionStreamer`` or one of your own.
+        sampler: decodes.
+        predictor: of one row.
+        end_token_ids: what ends the text; None: the predictor's EOS.
+        gap_token_id: stands for undecided positions in drafts; None: the mask itself.
+        options: passed to the sampler (``start=``, ``generator=``).
+
+    Returns:
+        The sampler's output.
+
+    Example:
+        >>> streamer = TextStreamer(tokenizer)  # doctest: +SKIP
+        >>> stream_to(streamer, CachedParallelSampler(128, 32), predictor)  # doctest: +SKIP
+        three one four
+    """
+    if predictor.batch_size != 1:
+        raise InvalidArgumentError("predictor", "one row, to stream it", predictor.batch_size)
+    mask = predictor.mask_token_id
+    ends = {predictor.eos_token_id} if end_token_ids is None else set(end_token_ids)
+    if getattr(streamer, "skip_prompt", False):
+        streamer.put(torch.empty(0, dtype=torch.long))  # it drops the first piece
+    put_draft = getattr(streamer, "put_draft", None)
+    shown = 0
+    output: SamplerOutput | None = None
+    for step in sampler.stream(predictor, **options):
+        tokens = step.tokens[0].tolist()
+        stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        known = next((i for i, token in enumerate(tokens[:stop]) if token == mask), stop)
+        if known > shown:
+            streamer.put(_ids(tokens[shown:known]))
+            shown = known
+        draft = tokens[shown:stop]
+        while draft and draft[-1] == mask:
+            draft.pop()
+        if draft and put_draft is not None:
+            gap = mask if gap_token_id is None else gap_token_id
+            put_draft(_ids([gap if token == mask else token for token in draft]))
+        output = step.output
+    streamer.end()
+    assert output is not None  # the last step carries it
+    return output
+
+
+def _ids(tokens: list[int]) -> Tensor:
+    return torch.tensor(tokens, dtype=torch.long)
