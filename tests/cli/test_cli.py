@@ -429,8 +429,8 @@ def test_the_installed_command_works_as_a_process(tmp_path: Path, model_folder: 
 @pytest.mark.slow
 def test_processes_share_a_run_and_report_once(tmp_path: Path, model_folder: Path) -> None:
     command = ["eval", "toy", "--limit", "5", "--model", str(model_folder), "--device", "cpu"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    launcher += ["--master_port", "0", "-m", "dllm_audio.cli"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc_per_node", "2", "-m", "dllm_audio.cli"]
     result = subprocess.run(
         [*launcher, *command, "--output", str(tmp_path / "two")],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,

@@ -33,7 +33,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     benchmark = get_benchmark(arguments.benchmark)
     output = Path(arguments.output or f"runs/{benchmark.name}")
     splits = arguments.split or [None]
-    state = None if arguments.predictions else _processes()
+    state = None if arguments.predictions else _processes(arguments.device)
     if state is not None and arguments.device is None:
         arguments.device = str(state.device)  # each process has a device of its own
     reports = []
@@ -111,13 +111,16 @@ def _export_name(benchmark: Benchmark, predictor: ModelPredictor, split: str | N
     return export_name(model, benchmark.subset, split or benchmark.splits[0])
 
 
-def _processes() -> Any:
+def _processes(device: str | None) -> Any:
     """The processes of ``accelerate launch`` or ``torchrun``; None when this one is alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
+    import torch
     from accelerate import PartialState
 
-    return PartialState()
+    # Unless it is told, accelerate takes several processes on a CPU for one.
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu)
 
 
 def _show(report: dict[str, Any], folder: Path, as_json: bool) -> None:
