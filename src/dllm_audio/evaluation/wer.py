@@ -102,7 +102,7 @@ def word_errors(
         MissingDependencyError: jiwer is not installed.
 
     Example:
-        >>> word_errors(["one two three", "four"], ["one too three", None]).wer
+        >>> word_errors(["the red cat", "sat"], ["the red hat", None]).wer
         0.5
     """
     try:
