@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import WhisperConfig
 
 import dllm_audio
-from conftest import load_golden, load_golden_json
 from dllm_audio import (
     AcousticAdapter,
     AudioDiffusionLM,
@@ -35,6 +34,7 @@ from dllm_audio import (
 )
 from dllm_audio.backbones.loading import native_name
 from dllm_audio.checkpoints import from_published
+from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, random_audio, same, small_llada
 
 SETTINGS = load_golden_json("diffa_config")

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import AudioDiffusionLM, PromptedSemanticAdapter, SemanticAdapter
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from dllm_audio.weights import saving
+from parity import load_golden, load_golden_json
 from small_parts import character_tokenizer, same, small_model
 
 

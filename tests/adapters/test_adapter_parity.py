@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conftest import load_golden
 from dllm_audio.adapters import (
     AcousticAdapter,
     DualAdapter,
@@ -16,6 +15,7 @@ from dllm_audio.adapters import (
 )
 from dllm_audio.checkpoints.keys import from_published
 from dllm_audio.outputs import EncoderOutput
+from parity import load_golden
 
 LARGE_TAPS = (3, 7, 11, 15, 19, 23, 27, 31)
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import LLaDA, LLaDAConfig
 from dllm_audio.backbones.loading import native_name, published_name
 from dllm_audio.errors import InvalidArgumentError, ShapeError
+from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, WIDTH, same, small_llada
 
 few = settings(max_examples=15, deadline=None)

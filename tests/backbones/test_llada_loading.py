@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import LLaDA, LLaDAConfig
 from dllm_audio.backbones.loading import published_name
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
+from parity import load_golden, load_golden_json
 from small_parts import same, small_config, small_llada
 
 

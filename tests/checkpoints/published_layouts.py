@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conftest import load_golden, load_golden_json
+from parity import load_golden, load_golden_json
 
 RANK = 8
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "ff_proj", "up_proj")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conftest import load_golden
 from dllm_audio.adapters import (
     AcousticAdapter,
     DualAdapter,
@@ -14,6 +13,7 @@ from dllm_audio.adapters import (
 )
 from dllm_audio.checkpoints import from_published, to_published
 from dllm_audio.errors import CheckpointError
+from parity import load_golden
 
 
 def published() -> dict[str, torch.Tensor]:

@@ -12,11 +12,11 @@ import torch
 from tokenizers import AddedToken, Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import AudioDiffusionLM, LLaDA, LowConfidenceSampler, condition, load_diffa
 from dllm_audio.adapters import DualAdapter, PromptedSemanticAdapter
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from dllm_audio.outputs import AudioEmbeddings
+from parity import load_golden, load_golden_json
 
 
 @pytest.fixture(scope="module")

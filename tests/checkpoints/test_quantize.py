@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import load_golden
 from dllm_audio import LLaDA, LLaDAConfig
 from dllm_audio.checkpoints.quantize import quantization_cost, quantize_backbone
 from dllm_audio.errors import InvalidArgumentError, MissingDependencyError
+from parity import load_golden
 
 HAS_TORCHAO = importlib.util.find_spec("torchao") is not None
 needs_torchao = pytest.mark.skipif(not HAS_TORCHAO, reason="torchao is not installed")

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperModel
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import LogMel, WhisperEncoder
 from dllm_audio.errors import (
     CheckpointError,
@@ -22,6 +21,7 @@ from dllm_audio.errors import (
     UnsafeCheckpointError,
 )
 from dllm_audio.protocols import AudioEncoder
+from parity import load_golden, load_golden_json
 
 
 def tiny_config(**changes) -> WhisperConfig:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import load_golden_json
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.evaluation import mmau
+from parity import load_golden_json
 
 CASES = load_golden_json("scorers")["mmau"]
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import load_golden_json
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.evaluation import mmsu
+from parity import load_golden_json
 
 GOLDEN = load_golden_json("scorers")
 CASES = GOLDEN["mmsu"]

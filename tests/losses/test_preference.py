@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import AudioEmbeddings, LLaDA, LLaDAConfig, condition
 from dllm_audio.errors import InvalidArgumentError, ShapeError
 from dllm_audio.losses import (
@@ -21,6 +20,7 @@ from dllm_audio.losses import (
     draw_masks,
     estimate_elbo,
 )
+from parity import load_golden, load_golden_json
 
 from .predictors import PlainPredictor
 

@@ -7,11 +7,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import AudioEmbeddings, LLaDA, LLaDAConfig, condition
 from dllm_audio.backbones.loading import native_name
 from dllm_audio.prompts import ConditionedPredictor
 from dllm_audio.weights import load_weights
+from parity import load_golden, load_golden_json
 
 VOCAB, EOS, MASK = 24, 22, 23
 

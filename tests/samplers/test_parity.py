@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import load_golden, load_golden_json
 from dllm_audio import (
     BlockSampler,
     CachedParallelSampler,
@@ -18,6 +17,7 @@ from dllm_audio import (
     Threshold,
 )
 from dllm_audio.samplers import Sampler
+from parity import load_golden, load_golden_json
 
 from .models import Batch, golden_llada
 
