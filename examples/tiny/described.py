@@ -2,8 +2,8 @@
 
 A large language model can answer questions about a clip that is described to it; the adapters only
 have to speak its language.  The tiny one learns that here: where audio embeddings will be, it reads
-the embeddings of words - facts anywhere in the acoustic slots, spoken words in order and with
-pauses in the semantic ones.
+the embeddings of words - facts anywhere in the acoustic slots; in the semantic ones the spoken
+words with pauses, each numbered, because counting is what a small transformer learns last.
 """
 
 from __future__ import annotations
@@ -80,17 +80,26 @@ class Describer:
 
     def __call__(self, backbone: LLaDA, scenes: list[Scene], rng: Generator) -> AudioEmbeddings:
         """Embeddings of a batch; noise and weak edges keep the model from trusting exact values."""
-        rows = [torch.tensor(self._acoustic(s, rng) + self._semantic(s, rng)) for s in scenes]
-        lengths = torch.tensor([len(row) for row in rows])
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._silence)
-        embeds = backbone.embed(ids)
+        slots = [self._acoustic(s, rng) + self._semantic(s, rng) for s in scenes]
+        lengths = torch.tensor([len(row) for row in slots])
+        ids = self._padded([[word for word, _ in row] for row in slots])
+        numbers = self._padded([[number for _, number in row] for row in slots])
+        numbered = (numbers != self._silence)[..., None]
+        embeds = backbone.embed(ids) + numbered * backbone.embed(numbers)
         silence = backbone.embed(torch.tensor(self._silence))
         share = torch.from_numpy(rng.uniform(0.6, 1.0, ids.shape)).float()[..., None]
         embeds = silence + share * (embeds - silence)
         noise = torch.from_numpy(rng.standard_normal(embeds.shape)).float()
         return AudioEmbeddings(embeds + 0.2 * embeds.detach().std() * noise, lengths)
 
-    def _acoustic(self, scene: Scene, rng: Generator) -> list[int]:
+    def _padded(self, rows: list[list[int]]) -> torch.Tensor:
+        tensors = [torch.tensor(row) for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(
+            tensors, batch_first=True, padding_value=self._silence
+        )
+
+    def _acoustic(self, scene: Scene, rng: Generator) -> list[tuple[int, int]]:
+        """Token and (never) number of each slot."""
         values = [getattr(scene, name) for name in FACT_NAMES]
         words = [DIGITS[v] if isinstance(v, int) else v for v in values if v is not None]
         slots = [self._silence] * NUM_QUERIES
@@ -98,17 +107,19 @@ class Describer:
             for number, place in enumerate(rng.permutation(NUM_QUERIES)):
                 if number < len(words) or rng.random() < 0.7:
                     slots[int(place)] = self._id(f" {words[number % len(words)]}")
-        return slots
+        return [(slot, self._silence) for slot in slots]
 
-    def _semantic(self, scene: Scene, rng: Generator) -> list[int]:
-        slots = [self._silence] * int(rng.integers(0, 6))
+    def _semantic(self, scene: Scene, rng: Generator) -> list[tuple[int, int]]:
+        """Token and number of each slot."""
+        silence = [(self._silence, self._silence)]
+        slots = silence * int(rng.integers(0, 6))
         for index, word in enumerate(scene.words):
             # A command's last word tells it from the others and stands for all of it.
-            slots += [self._id(f" {word.split()[-1]}")] * (1 if rng.random() < 0.85 else 2)
-            repeated = index + 1 < len(scene.words) and scene.words[index + 1] == word
-            slots += [self._silence] * int(rng.integers(1 if repeated else 0, 8))
-        slots += [self._silence] * int(rng.integers(0, 6))
-        return slots if scene.words else [self._silence] * int(rng.integers(10, 45))
+            spoken = (self._id(f" {word.split()[-1]}"), self._id(str(index + 1)))
+            slots += [spoken] * int(rng.integers(1, 3))
+            slots += silence * int(rng.integers(0, 8))
+        slots += silence * int(rng.integers(0, 6))
+        return slots if scene.words else silence * int(rng.integers(10, 45))
 
     def _id(self, text: str) -> int:
         """The token of one word of the toy world."""

@@ -1,11 +1,11 @@
 """Stage 1: the encoder learns words at its end and everything else in its first layers.
 
 The last hidden state is trained on words only: CTC (the words in order) and, because generated
-clips tell where every word lies, a label for each frame (a layer below, for the whole span of the
-word; at the end, for its middle).  Once that works, a center loss (Wen et al., 2016) pulls all
-frames of a word to one point, so that voice, noise and melody do not survive up there.  What the
-acoustic adapter needs is asked from a hidden state half way: small heads read the facts of the clip
-from it.  All heads are thrown away after this stage.
+clips tell where every word lies, labels for each frame: the word and its number in the middle of
+each word (and, a layer below, the word in all of its span).  Once that works, a center loss (Wen et
+al., 2016) pulls all frames of a word to one point, so that voice, noise and melody do not survive
+up there.  What the acoustic adapter needs is asked from a hidden state half way: small heads read
+the facts of the clip from it.  All heads are thrown away after this stage.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from dllm_audio import WhisperEncoder
 from dllm_audio.data.toy import COMMANDS, DIGITS, MAX_SECONDS, Scene
+from dllm_audio.data.toy.scenes import MAX_DIGITS
 from dllm_audio.data.toy.signals import EVENTS
 
 WORDS = (*DIGITS, *COMMANDS)
@@ -64,7 +65,9 @@ class EncoderPretraining(nn.Module):
         initialize(encoder)
         self.word_head = nn.Linear(width, 1 + len(WORDS))
         self.span_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + len(WORDS)))
+        self.place_head = nn.Linear(width, MAX_DIGITS)
         self.centers = nn.Embedding(1 + len(WORDS), width)
+        self.place_centers = nn.Embedding(1 + MAX_DIGITS, width)
         self.probes = nn.Parameter(torch.randn(probes, width) / width**0.5)
         self.probe_norm = nn.LayerNorm(width)
         self.mix = nn.Sequential(nn.Linear(probes * width, 2 * width), nn.GELU())
@@ -82,9 +85,12 @@ class EncoderPretraining(nn.Module):
             facts = self.mix(read)
             logits = {name: head(facts).float() for name, head in self.fact_heads.items()}
             last = hidden[-1]
-            words = self.word_head(last)
-            spans = self.span_head(hidden[SPAN_LAYER])
-        return last.float(), words.float(), spans.float(), logits
+            frames = {
+                "words": self.word_head(last).float(),
+                "places": self.place_head(last).float(),
+                "spans": self.span_head(hidden[SPAN_LAYER]).float(),
+            }
+        return last.float(), frames, logits
 
 
 def hidden_states(encoder: WhisperEncoder, features: Tensor) -> list[Tensor]:
@@ -143,18 +149,24 @@ def look_aside(attention: nn.Module, offsets: tuple[int, ...], sharpness: float 
             attention.k_proj.weight[row + 1, half + index] += sharpness
 
 
-def frame_labels(scenes: list[Scene], positions: int, whole: bool) -> Tensor:
-    """``[B, S]`` the word in whose span (or, unless ``whole``, middle) a frame lies, else blank."""
-    labels = torch.full((len(scenes), positions), BLANK)
+def frame_labels(scenes: list[Scene], positions: int) -> dict[str, Tensor]:
+    """Labels ``[B, S]`` of frames.
+
+    Returns:
+        ``words``: the word in whose middle a frame lies, else blank; ``places``: how many words
+        come before that one, else ``UNKNOWN``; ``spans``: the word in whose span a frame lies.
+    """
+    words = torch.full((len(scenes), positions), BLANK)
+    places, spans = torch.full_like(words, UNKNOWN), words.clone()
     for row, scene in enumerate(scenes):
-        for span in scene.spans:
+        for place, span in enumerate(scene.spans):
+            word = 1 + WORDS.index(span.text)
             middle = int((span.start + span.end) / 2 * FRAMES_PER_SECOND)
-            start, end = max(middle - SPIKE, 0), middle + SPIKE + 1
-            if whole:
-                start = int(span.start * FRAMES_PER_SECOND)
-                end = int(span.end * FRAMES_PER_SECOND)
-            labels[row, start:end] = 1 + WORDS.index(span.text)
-    return labels
+            core = slice(max(middle - SPIKE, 0), middle + SPIKE + 1)
+            words[row, core], places[row, core] = word, place
+            start, end = int(span.start * FRAMES_PER_SECOND), int(span.end * FRAMES_PER_SECOND)
+            spans[row, start:end] = word
+    return {"words": words, "places": places, "spans": spans}
 
 
 def fact_labels(scenes: list[Scene]) -> dict[str, Tensor]:
@@ -231,61 +243,85 @@ class Batches:
         return rows, FULL_WINDOW if whole else window
 
 
-def train_encoder(clips: Clips, folder: Path, steps: int, batch_size: int = 32) -> WhisperEncoder:
-    """Train from nothing, or go on from ``folder``."""
+def train_encoder(
+    clips: Clips, folder: Path, steps: int, batch_size: int = 32, start: Path | None = None
+) -> WhisperEncoder:
+    """Train from nothing (or from the weights in ``start``), or go on from ``folder``."""
     torch.manual_seed(0)
     model = EncoderPretraining(build_encoder(trainable=True))
-    targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
-    positions = model.encoder.config.max_source_positions
-    all_labels = frame_labels(clips.scenes, positions, whole=False)
-    all_span_labels = frame_labels(clips.scenes, positions, whole=True)
-    weight = torch.ones(1 + len(WORDS))
-    weight[BLANK] = 0.2
+    if start is not None:
+        model.load_state_dict(torch.load(start, weights_only=True)["averages"], strict=False)
+    objective = Objective(model, clips, steps)
+    batches = Batches(clips.frames, batch_size)
     # Where nobody asks for the speaker's sex or for a melody, voices may be changed at will.
     warpable = torch.tensor([bool(s.words) and s.sex is None for s in clips.scenes])
-    batches = Batches(clips.frames, batch_size)
 
     def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(step)
         rows, window = batches(step)
         features = clips.features[rows, :, :window].float()
         features = warp_frequencies(features, warpable[rows], generator)
-        features = spec_augment(features, generator)
-        last, words, spans, fact_logits = model(features)
-        labels, span_labels = all_labels[:, : window // 2], all_span_labels[:, : window // 2]
-        frame_loss = F.cross_entropy(words.transpose(1, 2), labels[rows], weight)
-        span_loss = F.cross_entropy(spans.transpose(1, 2), span_labels[rows])
-        chosen = [targets[row] for row in rows.tolist()]
-        ctc = F.ctc_loss(
+        losses = objective(spec_augment(features, generator), rows, step)
+        return sum(losses.values()), {name: loss.item() for name, loss in losses.items()}
+
+    fit("encoder", model, step_function, Schedule(steps, 1.5e-3, warmup=200), folder)
+    return model.encoder
+
+
+class Objective:
+    """The weighted losses of a batch, and the labels that they need.
+
+    Args:
+        model: encoder and heads.
+        clips: what the rows refer to.
+        steps: of the whole training, for the ramp of the center loss.
+    """
+
+    def __init__(self, model: EncoderPretraining, clips: Clips, steps: int) -> None:
+        self._model, self._steps = model, steps
+        self._targets, self._facts = word_targets(clips.scenes), fact_labels(clips.scenes)
+        positions = model.encoder.config.max_source_positions
+        self._labels = frame_labels(clips.scenes, positions)
+        self._weight = torch.ones(1 + len(WORDS))
+        self._weight[BLANK] = 0.2
+
+    def __call__(self, features: Tensor, rows: Tensor, step: int) -> dict[str, Tensor]:
+        last, frames, facts = self._model(features)
+        labels = {name: label[rows, : last.shape[1]] for name, label in self._labels.items()}
+        logits = {name: frame.transpose(1, 2) for name, frame in frames.items()}
+        ramp = min(max(step / self._steps - CENTER_START, 0.0) / CENTER_RAMP, 1.0)
+        losses = {
+            "words": 2 * F.cross_entropy(logits["words"], labels["words"], self._weight),
+            "spans": 2 * F.cross_entropy(logits["spans"], labels["spans"]),
+            "ctc": 0.1 * self._ctc(frames["words"], rows),
+            "center": CENTER_WEIGHT * ramp * self._center(last, labels),
+            "facts": 0.25 * self._fact_loss(facts, rows),
+        }
+        if bool((labels["places"] != UNKNOWN).any()):
+            losses["places"] = F.cross_entropy(logits["places"], labels["places"])
+        return losses
+
+    def _ctc(self, words: Tensor, rows: Tensor) -> Tensor:
+        chosen = [self._targets[row] for row in rows.tolist()]
+        return F.ctc_loss(
             words.log_softmax(-1).transpose(0, 1),
             torch.tensor([label for target in chosen for label in target]),
             torch.full((len(rows),), words.shape[1]),
             torch.tensor([len(target) for target in chosen]),
         )
-        centers = F.layer_norm(model.centers(labels[rows]), last.shape[-1:])
-        center = (last - centers).square().mean()
-        acoustic = [
-            F.cross_entropy(logits, facts[name][rows])
-            for name, logits in fact_logits.items()
-            if bool((facts[name][rows] != UNKNOWN).any())
-        ]
-        fact_loss = 0.25 * torch.stack(acoustic).sum()
-        ramp = min(max(step / steps - CENTER_START, 0.0) / CENTER_RAMP, 1.0)
-        loss = 2 * frame_loss + 2 * span_loss + 0.1 * ctc + fact_loss
-        loss = loss + CENTER_WEIGHT * ramp * center
-        shown = {
-            "span": span_loss,
-            "frame": frame_loss,
-            "ctc": ctc,
-            "center": center,
-            "facts": fact_loss,
-        }
-        return loss, {name: value.item() for name, value in shown.items()}
 
-    schedule = Schedule(steps, 1.5e-3, warmup=200)
-    fit("encoder", model, step_function, schedule, folder)
-    print(report(model, clips))
-    return model.encoder
+    def _center(self, last: Tensor, labels: dict[str, Tensor]) -> Tensor:
+        place = self._model.place_centers((labels["places"] + 1).clamp(min=0))
+        center = self._model.centers(labels["words"]) + place
+        return (last - F.layer_norm(center, last.shape[-1:])).square().mean()
+
+    def _fact_loss(self, facts: dict[str, Tensor], rows: Tensor) -> Tensor:
+        losses = [
+            F.cross_entropy(logits, self._facts[name][rows])
+            for name, logits in facts.items()
+            if bool((self._facts[name][rows] != UNKNOWN).any())
+        ]
+        return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 @torch.no_grad()
@@ -294,10 +330,11 @@ def report(model: EncoderPretraining, clips: Clips, limit: int = 1500) -> dict[s
     model.eval()
     right: dict[str, list[bool]] = {}
     targets, facts = word_targets(clips.scenes), fact_labels(clips.scenes)
+    place_labels = frame_labels(clips.scenes, model.encoder.config.max_source_positions)["places"]
     for start in range(0, min(limit, len(clips)), 100):
         rows = range(start, min(start + 100, len(clips)))
-        _, words, _, logits = model(clips.features[rows].float())
-        for row, best in zip(rows, words.argmax(-1).tolist(), strict=True):
+        _, frames, logits = model(clips.features[rows].float())
+        for row, best in zip(rows, frames["words"].argmax(-1).tolist(), strict=True):
             scene = clips.scenes[row]
             steps = zip(best, [BLANK, *best], strict=False)
             found = [word for word, before in steps if word not in (BLANK, before)]
@@ -306,6 +343,9 @@ def report(model: EncoderPretraining, clips: Clips, limit: int = 1500) -> dict[s
                 name = "synthetic" if "_" in (scene.voice or "") else "human"
                 name += " one" if len(scene.words) == 1 else " many"
             right.setdefault(name, []).append(found == targets[row])
+        places = place_labels[start : start + len(rows)]
+        hits = (frames["places"].argmax(-1) == places)[places != UNKNOWN]
+        right.setdefault("places", []).extend(hits.tolist())
         for name, scores in logits.items():
             known = facts[name][rows] != UNKNOWN
             hits = (scores.argmax(-1) == facts[name][rows])[known]
@@ -318,13 +358,14 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--check", type=Path, help="clips that are only measured on")
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="an earlier run's encoder.pt to begin with")
     parser.add_argument("--steps", type=int, default=3000)
     args = parser.parse_args()
-    encoder = train_encoder(Clips(args.clips), args.run, args.steps)
-    model = EncoderPretraining(encoder)
-    saved = torch.load(args.run / "encoder.pt", weights_only=True)
-    model.load_state_dict(saved["averages"], strict=False)
+    train_encoder(Clips(args.clips), args.run, args.steps, start=args.start)
     if args.check:
+        model = EncoderPretraining(build_encoder())
+        saved = torch.load(args.run / "encoder.pt", weights_only=True)
+        model.load_state_dict(saved["averages"], strict=False)
         print(report(model, Clips(args.check)))
 
 

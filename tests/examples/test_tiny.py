@@ -82,10 +82,15 @@ def test_labels_and_targets_follow_the_scenes(tiny, clips):
     training = tiny("train_encoder")
     scenes = clips.scenes
     targets = training.word_targets(scenes)
-    labels = training.frame_labels(scenes, 200, whole=False)
-    for scene, target, row in zip(scenes, targets, labels, strict=True):
+    labels = training.frame_labels(scenes, 200)
+    for row, (scene, target) in enumerate(zip(scenes, targets, strict=True)):
         assert [training.WORDS[word - 1] for word in target] == list(scene.words)
-        assert set(row.tolist()) - {training.BLANK} == set(target)
+        middle = labels["words"][row] != training.BLANK
+        assert set(labels["words"][row][middle].tolist()) == set(target)
+        assert torch.equal(labels["places"][row] != training.UNKNOWN, middle)
+        numbered = labels["places"][row][middle].tolist()
+        assert [target[place] for place in numbered] == labels["words"][row][middle].tolist()
+        assert set(labels["spans"][row].tolist()) <= {training.BLANK, *target}
     facts = training.fact_labels(scenes)
     for name, column in facts.items():
         for scene, index in zip(scenes, column.tolist(), strict=True):
