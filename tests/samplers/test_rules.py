@@ -190,6 +190,13 @@ def test_entropy_bound_in_the_loop() -> None:
     assert decoded_in(sampler_of(EntropyBound(0.05), 4), table) == [[1, 2], [3], [0]]
 
 
+def test_entropy_bound_orders_by_entropy_and_not_by_confidence() -> None:
+    table = sure_table([[0.6, 0.65]])  # entropies 1.91 and 1.73 ...
+    table[0, 0] = -torch.inf
+    table[0, 0, :2] = torch.tensor([0.6, 0.4], dtype=torch.float64).log()  # ... now 0.67
+    assert decoded_in(sampler_of(EntropyBound(0.0), 2), table) == [[0], [1]]
+
+
 def test_blocks_go_from_left_to_right_and_the_last_may_be_shorter() -> None:
     sampler = sampler_of(Threshold(0.9), 7, block=3)
     assert decoded_in(sampler, sure_table(SURE)) == [[0], [1], [2], [3], [4], [5], [6]]
