@@ -172,6 +172,9 @@ def test_a_step_needs_no_word_from_the_device(monkeypatch: pytest.MonkeyPatch) -
     def refused(*_: object) -> None:
         raise AssertionError("a host synchronization")
 
+    # On the CPU asking costs nothing, and padded rows are attended one by one; this is the branch
+    # that a device takes.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     for name in ("item", "tolist", "__bool__", "__int__", "__float__", "cpu", "nonzero"):
         monkeypatch.setattr(torch.Tensor, name, refused)
     predictor(x_t, cache=cache)
