@@ -51,6 +51,18 @@ def test_positions_and_rows_are_independent() -> None:
     assert chi_square(pairs, torch.full((16,), 1 / 16, dtype=torch.float64)) < CRITICAL[15]
 
 
+def test_the_confidence_of_a_sample_is_the_probability_of_that_token() -> None:
+    """Under the model itself: neither tempered nor noised."""
+    table = 2 * torch.randn(3, 6, VOCAB)
+    sampler = LowConfidenceSampler(6, 6, temperature=2.0, trace=True)
+    output = sampler(TablePredictor(table, MASK, EOS))
+    assert output.trace is not None
+    probabilities = table.softmax(-1)
+    expected = probabilities.gather(-1, output.tokens[..., None])[..., 0]
+    assert not torch.equal(output.tokens, table.argmax(-1))
+    torch.testing.assert_close(output.trace.confidence, expected)
+
+
 def test_forbidden_tokens_are_never_sampled() -> None:
     logits = torch.zeros(4, VOCAB)
     logits[:, EOS] = 9.0
