@@ -11,9 +11,12 @@ import argparse
 import copy
 import json
 import logging
+import multiprocessing
+import os
 import sys
-from dataclasses import dataclass
-from functools import cached_property
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,7 @@ LAYOUTS = {None: 0.75, "plain": 0.15, "mmau": 0.1}
 FAMILIES = {"asr": ("digits", "command")}
 QUESTIONS_PER_CLIP = 3
 CURVE_ROWS = 64
+CLIPS_PER_BLOCK = 50
 
 # What differs from the published settings: everything that has to do with size.
 TOY = {
@@ -161,28 +165,50 @@ class ToyWorld:
         return list(ToyDataset("heldout", 13 * self.questions, seed=1))
 
     def _training_records(self, name: str) -> list[Example]:
-        maker, examples = SceneMaker(embedded_bank(), "train"), []
+        """Questions about training clips; the clips are made by several processes."""
+        blocks = [
+            range(first, min(first + CLIPS_PER_BLOCK, self.clips))
+            for first in range(0, self.clips, CLIPS_PER_BLOCK)
+        ]
+        bar = partial(tqdm, total=len(blocks), desc=f"clips ({name})", unit="block")
+        if len(blocks) == 1:
+            made = [self.records(name, block) for block in bar(blocks)]
+        else:
+            workers, context = os.cpu_count() or 1, multiprocessing.get_context("spawn")
+            start = (_start_worker, (self.folder, self.model))
+            with ProcessPoolExecutor(workers, context, *start) as pool:
+                made = list(bar(pool.map(partial(_work, name), blocks)))
+        examples = [example for block in made for example in block]
+        return [replace(example, row=row) for row, example in enumerate(examples)]
+
+    def records(self, name: str, clips: range) -> list[Example]:
+        """Questions about some training clips, which depend on their numbers alone."""
+        examples: list[Example] = []
         subjects = list(SUBJECTS) if name != "asr" else ["digits", "command"]
         share = np.array([SUBJECTS[subject] for subject in subjects])
-        for clip in tqdm(range(self.clips), desc=f"clips ({name})", unit="clip"):
+        for clip in clips:
             rng = np.random.default_rng([0 if name == "asr" else 1, clip])
-            scene = maker.draw(rng, str(rng.choice(subjects, p=share / share.sum())))
+            scene = self._maker.draw(rng, str(rng.choice(subjects, p=share / share.sum())))
             wanted = FAMILIES.get(name, askable(scene))
             families = [family for family in askable(scene) if family in wanted]
             if families:
-                examples += self._questions(scene, families, rng, len(examples), name)
+                examples += self._questions(scene, families, rng, name)
         return examples
 
+    @cached_property
+    def _maker(self) -> SceneMaker:
+        return SceneMaker(embedded_bank(), "train")
+
     def _questions(
-        self, scene: Scene, families: list[str], rng: np.random.Generator, row: int, name: str
+        self, scene: Scene, families: list[str], rng: np.random.Generator, name: str
     ) -> list[Example]:
         count = 1 if name == "asr" else min(QUESTIONS_PER_CLIP, len(families))
         audio, made = self._stored(scene.waveform), []
-        for offset, family in enumerate(rng.permutation(families)[:count]):
+        for family in rng.permutation(families)[:count]:
             layout = list(LAYOUTS)[int(rng.choice(len(LAYOUTS), p=list(LAYOUTS.values())))]
             layout = None if name == "asr" else layout
             record = ask(scene, str(family), rng, layout=layout)
-            made.append(Example(row + offset, audio, record.prompt, record.target))
+            made.append(Example(0, audio, record.prompt, record.target))
         return made
 
     def _example(self, row: int, record: ToyRecord) -> Example:
@@ -192,6 +218,16 @@ class ToyWorld:
         source = (waveform, 16000)
         self.features.compute([source], self.foundation.encoder, self.log_mel, progress=False)
         return StoredAudio(content_key(source))
+
+
+def _start_worker(folder: Path, model: Path) -> None:
+    global _world
+    torch.set_num_threads(1)  # the processes share the cores
+    _world = ToyWorld(folder, 0, 0, model)
+
+
+def _work(name: str, clips: range) -> list[Example]:
+    return _world.records(name, clips)
 
 
 def _pairs(examples: list[Example]) -> list[PreferencePair]:
@@ -332,7 +368,7 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
     """Train the chosen stages in turn."""
     config = RunConfig.from_file(args.config) if args.config else None
     smoke = args.max_steps is not None and args.max_steps < 20
-    world = ToyWorld(args.output, 16 if smoke else 3000, 1 if smoke else 30)
+    world = ToyWorld(args.output, 16 if smoke else 2500, 1 if smoke else 30)
     foundation = config.load_foundation() if config else world.foundation
     results: dict[str, dict[str, float]] = {}
     for stage in recipe.stages:
