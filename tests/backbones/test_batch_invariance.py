@@ -44,7 +44,8 @@ def test_logits_are_the_same_alone_and_in_a_batch(
     ids, mask = padded(prompts)
     x = torch.randint(0, 50, (len(lengths), 13))
     together = condition(model, ids, prompt_mask=mask)
-    caches, window = together.new_cache(13), torch.arange(4, 9)
+    # A multiple of four: with two threads MKL sums 5 rows in another order than 20.
+    caches, window = together.new_cache(13), torch.arange(4, 12)
     full = together(x, cache=caches)
     block = together(x, window, cache=caches, window=window)
     for row, prompt in enumerate(prompts):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +16,7 @@ from .attention import row_layout
 from .block import LLaDABlock
 from .cache import StaticKVCache
 from .config import LLaDAConfig
+from .head import OutputHead, vocabulary_product
 from .rope import rope_tables
 
 
@@ -41,7 +41,7 @@ class LLaDA(nn.Module):
         self.blocks = nn.ModuleList(LLaDABlock(config, i) for i in range(config.n_layers))
         self.ln_f = nn.RMSNorm(config.d_model, eps=config.rms_norm_eps)
         if not config.weight_tying:
-            self.ff_out = nn.Linear(config.d_model, config.num_embeddings, bias=False)
+            self.ff_out = OutputHead(config.d_model, config.num_embeddings)
         self.apply(self._initialize)
 
     def _initialize(self, module: nn.Module) -> None:
@@ -89,7 +89,7 @@ class LLaDA(nn.Module):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of final hidden states ``[..., D]``."""
         if self.config.weight_tying:
-            return F.linear(hidden, self.wte.weight)
+            return vocabulary_product(hidden, self.wte.weight)
         return self.ff_out(hidden)
 
     def new_cache(self, batch_size: int, length: int) -> StaticKVCache:

@@ -97,7 +97,7 @@ class DPOLoss:
 
 
 @dataclass(frozen=True, slots=True)
-class VRPOLoss:
+class VRPOLoss(DPOLoss):
     """Variance-reduced preference optimization (LLaDA 1.5, arXiv 2505.19223, equation 4).
 
     DPO on ELBOs; the variance reduction lies in the sampling: one mask per timestep, and the same
@@ -105,6 +105,7 @@ class VRPOLoss:
 
     Args:
         beta: strength of the pull towards the reference, > 0.
+        label_smoothing: assumed share of swapped pairs, in [0, 0.5).
         sampling: how the ELBOs are drawn.
 
     Example:
@@ -115,24 +116,6 @@ class VRPOLoss:
 
     beta: float = 0.2
     sampling: ElboSampling = field(default_factory=ElboSampling)
-    needs_reference: bool = field(default=True, init=False)
-
-    def __post_init__(self) -> None:
-        _check_positive("beta", self.beta)
-
-    def __call__(
-        self,
-        policy_chosen: Tensor,
-        policy_rejected: Tensor,
-        reference_chosen: Tensor | None = None,
-        reference_rejected: Tensor | None = None,
-        *,
-        lengths: PairLengths | None = None,
-    ) -> PreferenceLossOutput:
-        """Loss and ``margin = beta * log-ratio difference`` ``[B]``."""
-        return DPOLoss(self.beta)(
-            policy_chosen, policy_rejected, reference_chosen, reference_rejected
-        )
 
 
 @dataclass(frozen=True, slots=True)

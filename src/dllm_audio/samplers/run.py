@@ -23,6 +23,9 @@ from .prediction import Prediction
 from .recorder import TraceRecorder
 
 _NOT_A_NUMBER = -2
+# Positions are computed in multiples of this: matrix products of fewer rows go through other
+# kernels, whose sums may differ in the last bit, and a row's result with the size of its batch.
+_POSITIONS = 4
 # With a cache, rows that wait leave the batch when they are more than a quarter of it: leaving
 # moves the cache of those that stay, waiting costs their share of every pass.
 _WAITING_SHARE = 0.25
@@ -122,7 +125,7 @@ class DecodingRun:
         block = tokens[:, start:end]
         candidates = block == self.canvas.mask_id
         # Logits are wanted at masked positions only; rows with fewer masks get some extra ones.
-        where, most = None, max(rows.left)
+        where, most = None, -(-max(rows.left) // _POSITIONS) * _POSITIONS
         if most < end - start:
             order = candidates.int().argsort(dim=-1, descending=True, stable=True)
             where = order[:, :most]
