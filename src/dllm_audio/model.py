@@ -192,7 +192,7 @@ class AudioDiffusionLM(nn.Module):
         commit = Threshold(settings["threshold"])
         return CachedParallelSampler(settings["gen_length"], settings["block_length"], commit)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(
         self,
         *,

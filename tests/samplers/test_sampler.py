@@ -277,3 +277,16 @@ def test_named_samplers_are_settings_of_one_loop() -> None:
     assert not CachePolicy("dual", 3).refreshes(4)
     assert CachePolicy("prefix").window(4, 8, 16) == (4, 16)
     assert CachePolicy("dual").window(4, 8, 16) == (4, 8)
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_what_was_decoded_can_be_learned_from(cache: str | None) -> None:
+    """Tensors made in inference mode could not take part in a backward pass."""
+    predictor, embedding = mixed_batch(tiny_llada(), 0).together(), torch.nn.Embedding(VOCAB, 3)
+    sampler = sampler_of(cache, trace=True)
+    for output in (sampler(predictor), list(sampler.stream(predictor))[-1].output):
+        assert output is not None
+        assert output.trace is not None
+        tensors = (output.tokens, output.lengths, output.trace.step, output.trace.confidence)
+        assert not any(tensor.is_inference() for tensor in tensors)
+        (embedding(output.tokens).sum(-1) * output.trace.confidence).sum().backward()

@@ -32,4 +32,4 @@ class TraceRecorder:
 
     def trace(self) -> Trace:
         """What was recorded."""
-        return Trace(self._step, self._confidence)
+        return Trace(self._step.clone(), self._confidence.clone())

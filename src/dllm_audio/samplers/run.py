@@ -81,7 +81,7 @@ class DecodingRun:
         canvas = self.canvas
         trace = None if self.recorder is None else self.recorder.trace()
         row_nfe = torch.tensor(self.row_nfe, device=canvas.device)
-        return SamplerOutput(canvas.tokens, canvas.lengths(), self.nfe, trace, row_nfe)
+        return SamplerOutput(canvas.tokens.clone(), canvas.lengths(), self.nfe, trace, row_nfe)
 
     def _block(self, start: int, end: int, steps: int | None) -> Iterator[int]:
         canvas = self.canvas

@@ -106,7 +106,7 @@ class Sampler:
         with torch.inference_mode():
             for _ in run.steps(self.bounds(), self.plan()):
                 pass
-            return run.output()
+        return run.output()  # out here, so that the result may take part in training
 
     def stream(
         self, predictor: Any, *, start: Tensor | None = None, generator: Generators = None
