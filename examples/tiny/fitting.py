@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 StepFunction = Callable[[int], tuple[Tensor, dict[str, float]]]
@@ -70,9 +71,11 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         torch.manual_seed(step)  # dropout
-        loss, values = step_function(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # Fused attention on the CPU has a slow backward pass in bfloat16.
+        with sdpa_kernel(SDPBackend.MATH):
+            loss, values = step_function(step)
+            loss.backward()
         nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimizer.step()
         decay = min(schedule.average, (step + 1) / (step + 10))

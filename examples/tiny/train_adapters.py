@@ -17,9 +17,9 @@ from described import draw_layout
 from fitting import Schedule, fit
 from make_tokenizer import make_tokenizer
 from numpy.random import Generator
+from perturbing import spec_augment
 from settings import build_adapter, build_backbone, build_encoder
 from torch import Tensor
-from train_encoder import spec_augment
 from train_lm import FAMILY_WEIGHTS
 
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings
