@@ -2,8 +2,8 @@
 
     python examples/tiny/train.py --run runs/tiny [--human-data DIR]
 
-Stages: clips (made by the generator), encoder and language model side by side, adapters and their
-ablation side by side, then the table of held-out accuracy.  Every stage goes on where it was
+Stages: clips (made by the generator), language model, encoder, adapters and their ablation side by
+side, then the table of held-out accuracy.  Every stage goes on where it was
 stopped, and a finished one is skipped.  ``--human-data`` is a folder of the Free Spoken Digit
 Dataset (https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0); the last of its
 speakers in the alphabet is kept for validation.
@@ -23,10 +23,8 @@ from make_tokenizer import make_tokenizer
 from dllm_audio.data.toy import HumanDigits
 
 HERE = Path(__file__).resolve().parent
-# One thread a process is the fastest way to use two cores for two small models.  Without the
-# malloc settings glibc hands large blocks back and gets them again at every step.
+# Without these glibc hands large blocks back and gets them again at every step.
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "1000000000000",
 }
@@ -34,10 +32,12 @@ ENVIRONMENT = {
 
 def side_by_side(*commands: list[str]) -> None:
     """Run scripts of this folder at the same time, each with its own progress bar."""
+    threads = max((os.cpu_count() or 1) // len(commands), 1)
+    environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
     running = [
         subprocess.Popen(
             [sys.executable, str(HERE / command[0]), *command[1:]],
-            env={**os.environ, **ENVIRONMENT, "TQDM_POSITION": str(position)},
+            env={**environment, "TQDM_POSITION": str(position)},
         )
         for position, command in enumerate(commands)
     ]
@@ -66,10 +66,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of everything made")
     parser.add_argument("--human-data", type=Path, help="folder of {digit}_{speaker}_{n}.wav")
     parser.add_argument("--validation-speaker", help="default: the last in the alphabet")
-    parser.add_argument("--clips", type=int, default=24000)
-    parser.add_argument("--encoder-steps", type=int, default=2600)
-    parser.add_argument("--lm-steps", type=int, default=2600)
-    parser.add_argument("--adapter-steps", type=int, default=1800)
+    parser.add_argument("--clips", type=int, default=48000)
+    parser.add_argument("--encoder-steps", type=int, default=6500)
+    parser.add_argument("--lm-steps", type=int, default=1400)
+    parser.add_argument("--adapter-steps", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=200, help="questions per family in the table")
     args = parser.parse_args()
     learned = kept = None
@@ -82,10 +82,9 @@ def main() -> None:
     make_tokenizer(args.run / "tokenizer")
     run = ["--run", str(args.run)]
     data = ["--clips", str(train), *run]
-    side_by_side(
-        ["train_encoder.py", *data, "--check", str(check), "--steps", str(args.encoder_steps)],
-        ["train_lm.py", *run, "--steps", str(args.lm_steps)],
-    )
+    side_by_side(["train_lm.py", *run, "--steps", str(args.lm_steps)])
+    encoder = ["train_encoder.py", *data, "--check", str(check)]
+    side_by_side([*encoder, "--steps", str(args.encoder_steps)])
     steps = ["--steps", str(args.adapter_steps)]
     side_by_side(
         ["train_adapters.py", *data, *steps],

@@ -38,7 +38,7 @@ def rowwise(
 
 def vectorized(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` by the same instructions at every element of ``x [..., F]``."""
-    if x.device.type != "cpu" or _whole_vectors(x):
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or _whole_vectors(x):
         return function(x)
     missing = -x.shape[-1] % (_UNROLLED * torch.get_num_threads())
     return function(F.pad(x, (0, missing)))[..., : x.shape[-1]]
