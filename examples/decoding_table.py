@@ -32,7 +32,7 @@ from dllm_audio import (
     Threshold,
 )
 from dllm_audio.data.toy import ASSETS, FAMILIES, ToyDataset
-from dllm_audio.samplers import CommitRule, Hierarchical
+from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
 
 SEED = 23
 LENGTH, BLOCK = 16, 8
@@ -92,9 +92,9 @@ class Row:
     speedup: float
 
 
-def sampler(rule: CommitRule, cache: str | None, eos_stop: bool = True) -> CachedParallelSampler:
+def sampler(rule: CommitRule, cache: str | None, **options: Any) -> CachedParallelSampler:
     """The sampler of one case."""
-    return CachedParallelSampler(LENGTH, BLOCK, rule, cache=cache, eos_stop=eos_stop)
+    return CachedParallelSampler(LENGTH, BLOCK, rule, cache=cache, **options)
 
 
 def decode(model: AudioDiffusionLM, batches: list[Any], cases: list[Case], repeats: int) -> None:
@@ -216,6 +216,12 @@ def main() -> None:
     table = [
         reference,
         *(Case(n, c, sampler(rule, c)) for n, rule in RULES.items() for c in CACHES),
+        *(
+            Case(
+                "Threshold(0.9) with TraceCredit", c, sampler(Threshold(), c, credit=TraceCredit())
+            )
+            for c in CACHES
+        ),
     ]
     sweep = [Case(f"Threshold({t:g})", c, sampler(Threshold(t), c)) for c in CACHES for t in TAUS]
     decode(model, batches, [*table, *sweep], args.repeats)

@@ -12,6 +12,7 @@ from .commit import (
     LocalLeap,
     Threshold,
 )
+from .credit import TraceCredit
 from .guidance import ClassifierFreeGuidance
 from .lengths import LengthRule, response_mask
 from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler
@@ -38,6 +39,7 @@ __all__ = [
     "Sampler",
     "SamplingOptions",
     "Threshold",
+    "TraceCredit",
     "deliberate",
     "infilling_start",
     "presets",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from .canvas import ActiveRows, Canvas
+from .credit import CreditAccount
 from .options import SamplingOptions
 from .prediction import Prediction, gumbel_noise, predict
 from .randomness import Generators, RowStreams
@@ -53,6 +54,15 @@ class Choice:
         self._streams: RowStreams | None = None
         if options.temperature > 0 or options.confidence == "random":
             self._streams = RowStreams(canvas.tokens.shape[0], generator, self.device)
+        self._account: CreditAccount | None = None
+        if options.credit is not None:
+            rows = canvas.tokens.shape[0]
+            self._account = CreditAccount(options.credit, rows, canvas.mask_id)
+
+    def begin_block(self) -> None:
+        """Forget what belongs to the block before."""
+        if self._account is not None:
+            self._account.clear()
 
     def __call__(
         self, logits: Tensor, where: Tensor | None, width: int, rows: ActiveRows
@@ -66,6 +76,8 @@ class Choice:
             rows: which rows these are.
         """
         options = self.options
+        if self._account is not None:
+            logits = self._account(logits, where, width, rows)
         guess = predict(
             logits,
             mask_id=self._mask_id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidArgumentError
 from .confidence import CONFIDENCES
+from .credit import TraceCredit
 from .guidance import ClassifierFreeGuidance
 
 EOS_POLICIES = ("allow", "forbid", "delay")
@@ -26,6 +27,7 @@ class SamplingOptions:
         end_token_ids: what counts as an end token for ``eos``; None: the predictor's EOS.
         eos_stop: end a row as soon as every position before its first EOS is committed, and fill
             the rest with EOS.
+        credit: make tokens surer that stay the best guess (:class:`TraceCredit`); None: do not.
         trace: record when and how surely each position was committed.
     """
 
@@ -35,6 +37,7 @@ class SamplingOptions:
     eos: str = "allow"
     end_token_ids: tuple[int, ...] | None = None
     eos_stop: bool = False
+    credit: TraceCredit | None = None
     trace: bool = False
 
     def __post_init__(self) -> None:
@@ -47,3 +50,6 @@ class SamplingOptions:
         if self.guidance is not None and not isinstance(self.guidance, ClassifierFreeGuidance):
             expected = "a ClassifierFreeGuidance or None"
             raise InvalidArgumentError("guidance", expected, type(self.guidance).__name__)
+        if self.credit is not None and not isinstance(self.credit, TraceCredit):
+            expected = "a TraceCredit or None"
+            raise InvalidArgumentError("credit", expected, type(self.credit).__name__)

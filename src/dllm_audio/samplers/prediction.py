@@ -63,9 +63,9 @@ def predict(
     if forbidden is not None:
         logits = logits.index_fill(-1, forbidden, float("-inf"))
     if gumbel is None:
-        chosen, tokens = _best(logits, mask_id)
+        chosen, tokens = best_token(logits, mask_id)
     else:
-        _, tokens = _best(logits.double() + gumbel, mask_id)
+        _, tokens = best_token(logits.double() + gumbel, mask_id)
         chosen = logits.gather(-1, tokens)
     spread = entropy(logits) if with_entropy or confidence == "entropy" else None
     if confidence == "margin":
@@ -77,7 +77,7 @@ def predict(
     return Prediction(tokens[..., 0], sureness, spread)
 
 
-def _best(logits: Tensor, mask_id: int) -> tuple[Tensor, Tensor]:
+def best_token(logits: Tensor, mask_id: int) -> tuple[Tensor, Tensor]:
     """Largest logit and its id ``[B, M, 1]``, the mask's excepted; the first of equal ones."""
     # The two sides of the mask's column are views: filling the column would copy all logits.
     below, above = logits[..., :mask_id], logits[..., mask_id + 1 :]

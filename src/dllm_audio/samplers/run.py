@@ -89,6 +89,7 @@ class DecodingRun:
         predictor = self._predictor_of(rows)
         cache = self._cache_of(predictor)
         num_masked = (canvas.take(rows)[:, start:end] == canvas.mask_id).sum(-1)
+        self.choice.begin_block()
         step = 0
         while rows.numbers:
             status = self._step(predictor, cache, rows, (start, end), (num_masked, step, steps))
