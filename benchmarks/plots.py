@@ -12,8 +12,10 @@ LAYOUT_COLORS = {
     "block": "#d97742",
     "prefix": "#4c8c6b",
     "dual": "#2f6fa7",
+    "kept_prompt": "#1f9fb5",
     "autoregressive": "#7a5aa6",
 }
+_BATCHED = ("dual/threshold", "kept_prompt/threshold", "prefix/threshold", "autoregressive/static")
 
 
 def _color(name: str) -> str:
@@ -85,9 +87,7 @@ def _batches(report: Report, path: Path) -> Path | None:
     chosen = [
         r
         for r in report.records
-        if _short(r) in ("dual/threshold", "prefix/threshold", "autoregressive/static")
-        and r.group != "lengths"
-        and r.settings["profile"] != "reasoning"
+        if _short(r) in _BATCHED and r.group != "lengths" and r.settings["profile"] != "reasoning"
     ]
     if len({r.settings["batch"] for r in chosen}) < 2:
         return None

@@ -26,8 +26,10 @@ RULES = {
     "local_leap": lambda: LocalLeap(),
     "entropy": lambda: EntropyBound(0.1),
 }
-# "low_confidence" is one block over the whole answer; the other three share the block length.
-LAYOUTS = ("low_confidence", "block", "prefix", "dual")
+# "low_confidence" is one block over the whole answer; the others share the block length.
+# "kept_prompt" is the dual cache whose refreshes compute the response alone.
+LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt")
+CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual"}
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
 MODES = ("eager", "compiled", "graphed")
 
@@ -87,7 +89,8 @@ def sampler(case: Case) -> Any:
         gen_length=case.answer,
         block_length=case.answer if case.layout == "low_confidence" else case.block,
         commit=make_rule() if make_rule else None,
-        cache=case.layout if case.layout in ("prefix", "dual") else None,
+        cache=CACHES.get(case.layout),
+        refresh="response" if case.layout == "kept_prompt" else "sequence",
         steps=None if make_rule else case.answer,
         eos_stop=False,  # random weights predict EOS by chance
     )
@@ -133,15 +136,18 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
         yield replace(anchor, mode=mode)
     for profile, strategy in product(("asr", "reasoning"), STRATEGIES):
         layout, _, rule = strategy.partition("/")
-        # Without a cache a pass costs the same whatever rule decides; one profile shows that.
-        costly = layout == "low_confidence" or (layout == "block" and profile == "reasoning")
-        if rule != "fixed" and (rule == "threshold" or not costly):
+        # Without a cache a pass costs the same whatever rule decides, and a kept prompt changes
+        # only the refreshes: one rule shows either.
+        one_is_enough = layout in ("low_confidence", "kept_prompt")
+        one_is_enough |= layout == "block" and profile == "reasoning"
+        if rule == "threshold" or (rule != "fixed" and not one_is_enough):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")
     yield replace(best, mode="graphed")
     for batch in axes.batches:
         yield replace(best, batch=batch)
         yield replace(best, strategy="prefix/threshold", batch=batch)
+        yield replace(best, strategy="kept_prompt/threshold", batch=batch)
     for answer in axes.answers:
         yield replace(best, answer=answer, block=min(best.block, answer))
     for prompt in axes.prompts:

@@ -16,7 +16,7 @@ from .peer import build_peer, generate
 from .plain import plain_decode
 from .profiles import PROFILES, ProfiledPredictor, draw
 from .run import Run
-from .strategies import Case, sampler
+from .strategies import CACHES, Case, sampler
 
 
 class CompiledBackbone:
@@ -56,11 +56,16 @@ def floor_seconds(case: Case, nfe: int, run: Run) -> float:
     blocks = math.ceil(case.answer / block)
     outputs = (block + 1) // 2  # masked positions only: half of the block on average
     full = Pass(case.batch, total, total, outputs).work(config, run.dtype).seconds(run.rates)
-    if case.layout not in ("prefix", "dual"):
+    if case.layout not in CACHES:
         return nfe * full
-    window = block if case.layout == "dual" else (case.answer + block) // 2
-    step = Pass(case.batch, window, total, outputs).work(config, run.dtype).seconds(run.rates)
-    return blocks * full + (nfe - blocks) * step
+
+    def windowed(window: int) -> float:
+        work = Pass(case.batch, window, total, outputs).work(config, run.dtype)
+        return work.seconds(run.rates)
+
+    step = windowed((case.answer + block) // 2 if case.layout == "prefix" else block)
+    refresh = windowed(case.answer) if case.layout == "kept_prompt" else full
+    return full + (blocks - 1) * refresh + (nfe - blocks) * step
 
 
 def test_plain(run: Run) -> None:

@@ -110,7 +110,8 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     shape = SHAPES["tiny"]
     axes = Axes(batches=(1, 2), prompts=(9,), answers=(3,))
     cases = matrix(shape, axes)
-    costly = {f"low_confidence/{rule}" for rule in ("factor", "local_leap", "entropy")}
+    rules, layouts = ("factor", "local_leap", "entropy"), ("low_confidence", "kept_prompt")
+    costly = {f"{layout}/{rule}" for layout in layouts for rule in rules}
     assert {c.strategy for c in cases} == set(STRATEGIES) - costly
     assert {c.batch for c in cases} == {1, 2}
     assert {c.prompt for c in cases} == {9, shape.prompt}

@@ -16,11 +16,15 @@ class CachePolicy:
     Args:
         kind: None recomputes everything; ``"prefix"`` keeps everything before the active block;
             ``"dual"`` keeps everything outside of it.
-        refresh_interval: full passes every so many steps of a block; None only at its beginning.
+        refresh_interval: refresh every so many steps of a block; None only at its beginning.
+        refresh: ``"sequence"`` refreshes keys and values of everything; ``"response"`` those of
+            the response alone, so that the prompt with its audio is computed once, in the first
+            pass.
     """
 
     kind: str | None = None
     refresh_interval: int | None = None
+    refresh: str = "sequence"
 
     def __post_init__(self) -> None:
         if self.kind not in (None, "prefix", "dual"):
@@ -28,9 +32,19 @@ class CachePolicy:
         interval = self.refresh_interval
         if interval is not None and (not isinstance(interval, int) or interval < 1):
             raise InvalidArgumentError("refresh_interval", "None or an integer >= 1", interval)
+        if self.refresh not in ("sequence", "response"):
+            raise InvalidArgumentError("refresh", "'sequence' or 'response'", self.refresh)
+        if self.keeps_prompt and self.kind is None:
+            expected = "'sequence', because there is no cache"
+            raise InvalidArgumentError("refresh", expected, self.refresh)
+
+    @property
+    def keeps_prompt(self) -> bool:
+        """Whether the prompt's keys and values outlive the block."""
+        return self.refresh == "response"
 
     def refreshes(self, step: int) -> bool:
-        """Whether this step of a block runs over the whole sequence."""
+        """Whether this step of a block refreshes the cache."""
         if self.kind is None or step == 0:
             return True
         return self.refresh_interval is not None and step % self.refresh_interval == 0

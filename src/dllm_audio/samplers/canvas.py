@@ -84,6 +84,24 @@ class Canvas:
         self.tokens, status = self.settle(self.tokens, start, end)
         return self.update(everyone, status.tolist())
 
+    def rows_from_block(self, start: int, end: int, among: ActiveRows | None) -> ActiveRows:
+        """The unfinished rows that have masks in the block or behind it.
+
+        Args:
+            start: first position of the block.
+            end: the position after its last.
+            among: rows to look at; None: all.
+        """
+        self.tokens, status = self.settle(self.tokens, start, end)
+        waits = (self.tokens[:, start:] == self.mask_id).any(-1)
+        left, going = status.tolist(), waits.tolist()
+        self.finished.update(n for n, value in enumerate(left) if value == FINISHED)
+        numbers = list(range(len(left))) if among is None else among.numbers
+        numbers = [n for n in numbers if going[n] and n not in self.finished]
+        index = torch.tensor(numbers, dtype=torch.long, device=self.device)
+        everyone = len(numbers) == len(left)
+        return ActiveRows(numbers, [left[n] for n in numbers], None if everyone else index)
+
     def update(self, rows: ActiveRows, status: list[int], keep_waiting: float = 0.0) -> ActiveRows:
         """Rows that go on after a step.
 

@@ -84,12 +84,13 @@ class CachedParallelSampler(Sampler):
             recomputes everything.
         steps: most forward passes for the whole response; exactly these with ``commit=None``.
         eos_stop: end a row once everything before its first EOS is committed.
-        refresh_interval: full passes every so many steps of a block; None only at its start.
+        refresh_interval: refresh the cache every so many steps of a block; None only at its start.
+        refresh: ``"sequence"``, or ``"response"`` to compute the prompt only once.
         options: fields of :class:`SamplingOptions` (``temperature``, ``guidance``, ...).
 
     Example:
         >>> CachedParallelSampler(64, 32, commit=Threshold(0.9), cache="dual").cache
-        CachePolicy(kind='dual', refresh_interval=None)
+        CachePolicy(kind='dual', refresh_interval=None, refresh='sequence')
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class CachedParallelSampler(Sampler):
         eos_stop: bool = True,
         *,
         refresh_interval: int | None = None,
+        refresh: str = "sequence",
         **options: Any,
     ) -> None:
         if commit is None:
@@ -109,7 +111,7 @@ class CachedParallelSampler(Sampler):
                 raise InvalidArgumentError("steps", "an integer, because commit is None", None)
             commit = FixedQuota(steps)
         settings = _options(eos_stop=eos_stop, **options)
-        policy = CachePolicy(cache, refresh_interval)
+        policy = CachePolicy(cache, refresh_interval, refresh)
         super().__init__(gen_length, block_length, commit, policy, settings, steps)
 
 

@@ -65,6 +65,8 @@ class DecodingRun:
         self.nfe = 0
         self.row_nfe = [0] * canvas.tokens.shape[0]
         self._cache: KVCache | None = None
+        self._held: ActiveRows | None = None  # whose prompt the cache keeps, in its order
+        self._prompt_is_cached = False
 
     def steps(self, bounds: list[tuple[int, int]], plan: list[int | None]) -> Iterator[int]:
         """Decode blocks ``[start, end)`` in order; yields the passes so far after each.
@@ -85,7 +87,14 @@ class DecodingRun:
 
     def _block(self, start: int, end: int, steps: int | None) -> Iterator[int]:
         canvas = self.canvas
-        rows = canvas.rows_in_block(start, end)
+        if self.cache_policy.keeps_prompt:
+            rows = self._hold(canvas.rows_from_block(start, end, self._held))
+            waiting_share = 1.0  # whoever leaves loses the prompt
+        else:
+            rows = canvas.rows_in_block(start, end)
+            waiting_share = 0.0 if self.cache_policy.kind is None else _WAITING_SHARE
+        if not any(rows.left):
+            return
         predictor = self._predictor_of(rows)
         cache = self._cache_of(predictor)
         num_masked = (canvas.take(rows)[:, start:end] == canvas.mask_id).sum(-1)
@@ -101,7 +110,7 @@ class DecodingRun:
             if _NOT_A_NUMBER in counts:
                 raise NonFiniteLogitsError(rows.numbers[counts.index(_NOT_A_NUMBER)], self.nfe)
             before = rows.numbers
-            rows = canvas.update(rows, counts, 0.0 if cache is None else _WAITING_SHARE)
+            rows = canvas.update(rows, counts, waiting_share)
             yield self.nfe
             if len(rows.numbers) < len(before):
                 places = [before.index(number) for number in rows.numbers]
@@ -165,9 +174,13 @@ class DecodingRun:
             return logits.gather(1, where[..., None].expand(-1, -1, logits.shape[-1]))
         device = tokens.device
         positions = torch.arange(start, end, device=device) if where is None else where + start
+        reaches = self.cache_policy.window(start, end, tokens.shape[1])
         if self.cache_policy.refreshes(step):
-            return predictor(tokens, positions, cache=cache)
-        window = torch.arange(*self.cache_policy.window(start, end, tokens.shape[1]), device=device)
+            if not self._prompt_is_cached:
+                self._prompt_is_cached = self.cache_policy.keeps_prompt
+                return predictor(tokens, positions, cache=cache)
+            reaches = (0, tokens.shape[1])
+        window = torch.arange(*reaches, device=device)
         return predictor(tokens, positions, cache=cache, window=window)
 
     def _progress(self, commit: Tensor, state: CommitState) -> Tensor:
@@ -181,8 +194,18 @@ class DecodingRun:
             return self.predictor
         return self.predictor.select(rows.index)
 
+    def _hold(self, rows: ActiveRows) -> ActiveRows:
+        """Move the prompts of the rows that go on to the front of the cache."""
+        held, self._held = self._held, rows
+        if held is None or self._cache is None or rows.numbers in ([], held.numbers):
+            return rows
+        places = [held.numbers.index(number) for number in rows.numbers]
+        kept = torch.tensor(places, dtype=torch.long, device=self.canvas.device)
+        self._cache.keep(self._predictor_of(held).cache_rows(kept))
+        return rows
+
     def _cache_of(self, predictor: Any) -> KVCache | None:
-        """The preallocated cache, cut to the rows that are left: each block refreshes it."""
+        """The preallocated cache, cut to the rows that are left."""
         if self.cache_policy.kind is None:
             return None
         if self._cache is None:
