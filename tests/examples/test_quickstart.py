@@ -30,8 +30,7 @@ def test_it_answers_the_shipped_questions_and_draws(tmp_path):
     assert asked >= 20
     assert len(re.findall(r"\d+ forward passes, \d+ ms", result.stdout)) == asked
     assert (tmp_path / "order.png").read_bytes().startswith(b"\x89PNG")
-    if right < 0.8 * asked:
-        pytest.xfail(f"the shipped model is not trained to its targets yet: {right} of {asked}")
+    assert right >= 0.7 * asked
 
 
 @pytest.mark.slow
