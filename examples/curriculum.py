@@ -80,7 +80,7 @@ CLIPS_PER_BLOCK = 50
 TOY = {
     "stage1": {"max_steps": 250, "learning_rate": 2e-3, "warmup_steps": 30, "batch_size": 32},
     "stage2": {"max_steps": 650, "learning_rate": 2e-3, "warmup_steps": 50, "batch_size": 32},
-    "stage3": {"max_steps": 150, "learning_rate": 1e-3, "warmup_steps": 20, "batch_size": 32},
+    "stage3": {"max_steps": 150, "learning_rate": 3e-4, "warmup_steps": 20, "batch_size": 32},
     "stage4": {"max_steps": 60, "learning_rate": 1e-4, "warmup_steps": 10, "batch_size": 8},
 }
 TOY_COMMON = {"schedule": "cosine", "weight_decay": 0.02, "accumulation": 1, "bf16": False}

@@ -16,6 +16,7 @@ from clips import Clips
 from described import draw_layout
 from fitting import Schedule, fit
 from make_tokenizer import make_tokenizer
+from naming import Naming
 from numpy.random import Generator
 from perturbing import spec_augment
 from settings import build_adapter, build_backbone, build_encoder
@@ -27,6 +28,7 @@ from dllm_audio.data.toy import Scene, ToyRecord, ask, askable
 AGAIN = 1_000_000
 GENERATION = {"gen_length": 16, "block_length": 16, "threshold": 0.9}
 QUESTIONS_PER_CLIP = 2
+NAMING_WEIGHT = 0.1
 # Sequences need many looks, and so do facts that only some clips have.
 FAMILY_WEIGHTS = {
     "digits": 5.0,
@@ -87,6 +89,7 @@ def train_adapters(
     if start is not None:
         model.adapter.load_state_dict(torch.load(start, weights_only=True)["averages"])
     answering = Answering(model.backbone, model.tokenizer)
+    naming = Naming(model.backbone, model.tokenizer) if acoustic else None
     # A clip that nothing can be asked about (its facts are in doubt) is only heard in stage 1.
     usable = torch.tensor([i for i, scene in enumerate(clips.scenes) if askable(scene)])
     per_epoch = len(usable) // clips_per_step
@@ -108,7 +111,10 @@ def train_adapters(
                 heard.lengths.repeat_interleave(QUESTIONS_PER_CLIP, 0),
             )
             loss = answering(audio, records, generator)
-        return loss, {}
+        if naming is None:
+            return loss, {}
+        names = naming(heard.embeds, [clips.scenes[row] for row in rows.tolist()])
+        return loss + NAMING_WEIGHT * names, {"answers": loss.item(), "names": names.item()}
 
     name = "adapters" if acoustic else "semantic_only"
     fit(name, model.adapter, step_function, Schedule(steps, 2e-3, warmup=100), folder)
