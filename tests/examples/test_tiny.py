@@ -102,27 +102,28 @@ def test_labels_and_targets_follow_the_scenes(tiny, clips):
 
 
 def test_the_short_window_gives_the_encoder_s_own_states(tiny):
-    training, settings = tiny("train_encoder"), tiny("settings")
+    training, batches = tiny("train_encoder"), tiny("batches")
+    settings = tiny("settings")
     torch.manual_seed(0)
     encoder = settings.build_encoder()
     training.initialize(encoder)
-    features = torch.randn(2, 80, training.FULL_WINDOW)
+    features = torch.randn(2, 80, batches.FULL_WINDOW)
     with torch.no_grad():
-        own = encoder(features, torch.tensor([training.FULL_WINDOW] * 2)).hidden_states
+        own = encoder(features, torch.tensor([batches.FULL_WINDOW] * 2)).hidden_states
         states = training.hidden_states(encoder, features)
     for one, other in zip(own, states, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_each_epoch_sees_every_clip_once_in_a_window_that_fits(tiny):
-    training = tiny("train_encoder")
+    module = tiny("batches")
     frames = torch.randint(20, 400, (256,))
-    batches = training.Batches(frames, batch_size=8, pool=4)
+    batches = module.Batches(frames, batch_size=8, pool=4)
     for epoch in range(2):
         seen = []
         for step in range(32 * epoch, 32 * (epoch + 1)):
             rows, window = batches(step)
-            assert int(frames[rows].max()) <= window <= training.FULL_WINDOW
+            assert int(frames[rows].max()) <= window <= module.FULL_WINDOW
             assert window % 4 == 0
             seen += rows.tolist()
         assert sorted(seen) == list(range(256))
