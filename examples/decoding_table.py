@@ -217,9 +217,7 @@ def main() -> None:
         reference,
         *(Case(n, c, sampler(rule, c)) for n, rule in RULES.items() for c in CACHES),
         *(
-            Case(
-                "Threshold(0.9) with TraceCredit", c, sampler(Threshold(), c, credit=TraceCredit())
-            )
+            Case("Threshold(0.9), TraceCredit", c, sampler(Threshold(0.9), c, credit=TraceCredit()))
             for c in CACHES
         ),
     ]
