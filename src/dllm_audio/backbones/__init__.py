@@ -4,5 +4,14 @@ from .cache import StaticKVCache
 from .config import LLaDAConfig
 from .graphed import GraphedBackbone
 from .llada import LLaDA
+from .packed import can_pack, pack_weights, unpack_weights
 
-__all__ = ["GraphedBackbone", "LLaDA", "LLaDAConfig", "StaticKVCache"]
+__all__ = [
+    "GraphedBackbone",
+    "LLaDA",
+    "LLaDAConfig",
+    "StaticKVCache",
+    "can_pack",
+    "pack_weights",
+    "unpack_weights",
+]

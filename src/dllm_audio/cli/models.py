@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..backbones import can_pack, pack_weights
 from ..errors import CheckpointError, InvalidArgumentError
 from ..evaluation.predictors import ModelPredictor
 from ..evaluation.settings import DecodeSettings
@@ -119,6 +120,8 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], torc
     else:
         model = AudioDiffusionLM.from_pretrained(folder, dtype=dtype, device=device)
     description["dtype"] = str(model.dtype).removeprefix("torch.")
+    if device.type == "cpu" and model.dtype is torch.float32 and can_pack():
+        pack_weights(model)
     return model, description, device
 
 

@@ -1,0 +1,160 @@
+"""Linear layers whose weights lie in memory as the CPU's matrix kernels read them.
+
+A cached decoding step multiplies every weight with the few rows of one block.  PyTorch's product of
+float32 matrices rearranges the weight in every call, which for so few rows takes about as long as
+the product.  oneDNN's takes a weight that was rearranged once.  It also sums in the same order
+however many rows there are, so that a row's result does not depend on its batch in the last bit.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InvalidArgumentError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_ROWS = 32  # the layout is chosen for products with about this many rows
+
+
+class PackedLinear(nn.Module):
+    """The inference form of an ``nn.Linear``: same state dict, same bits in its weight.
+
+    Args:
+        linear: float32, on the CPU; it loses its weight.
+
+    Raises:
+        InvalidArgumentError: another dtype or device.
+    """
+
+    packed: Tensor
+    bias: Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("packed", _packed(linear.weight), persistent=False)
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+        self._trained = linear.weight.requires_grad
+        # What is left of the layer waits here, hidden from the module tree, to be unpacked.
+        self._layer = (linear,)
+        linear.register_parameter("weight", None)
+
+    def unpacked(self) -> nn.Linear:
+        """The layer that was packed, with its weight."""
+        return self._with_weight(*self._layer)
+
+    def _with_weight(self, linear: nn.Linear) -> nn.Linear:
+        linear.weight = nn.Parameter(self.weight, requires_grad=self._trained)
+        return linear.train(self.training)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
+        (linear,) = self._layer
+        copied = PackedLinear(self._with_weight(copy.deepcopy(linear, memo)))
+        return copied.train(self.training)
+
+    @property
+    def weight(self) -> Tensor:
+        """A dense copy ``[out_features, in_features]``."""
+        return self.packed.to_dense()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``input @ weight.T + bias``: ``[..., in_features]`` to ``[..., out_features]``."""
+        if torch.is_grad_enabled() and input.requires_grad:
+            raise InvalidArgumentError(
+                "input", "no gradients: packed weights are for inference", "requires_grad=True"
+            )
+        product = torch.ops.mkldnn._linear_pointwise
+        output: Tensor = product(input, self.packed, self.bias, "none", [], "")
+        return output
+
+    def extra_repr(self) -> str:
+        """Sizes, as ``nn.Linear`` shows them."""
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+    def _apply(self, fn: Any, recurse: bool = True) -> PackedLinear:
+        try:
+            super()._apply(fn, recurse)
+        except NotImplementedError as error:  # there is no such layout elsewhere
+            expected = "float32 and the CPU for packed weights; unpack_weights() first"
+            raise InvalidArgumentError("module", expected, "another dtype or device") from error
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = self.weight
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        weight = state_dict.pop(prefix + "weight", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if weight is None:
+            missing_keys = args[2]
+            missing_keys.append(prefix + "weight")
+        else:
+            state_dict[prefix + "weight"] = weight
+            self.packed = _packed(weight)
+
+
+def pack_weights(module: Module) -> Module:
+    """Pack every linear layer inside ``module``, in place, for inference on the CPU.
+
+    Memory stays the same: the packed weight takes the dense one's place.  ``state_dict`` still
+    gives dense weights, and :func:`unpack_weights` brings the layers back to the bit.
+
+    Args:
+        module: a backbone, an encoder, or a whole :class:`dllm_audio.AudioDiffusionLM`; float32, on
+            the CPU.
+
+    Returns:
+        ``module``.
+
+    Raises:
+        InvalidArgumentError: a layer has another dtype or device, or this build of PyTorch has no
+            oneDNN (see :func:`can_pack`).
+
+    Example:
+        >>> from dllm_audio.backbones import pack_weights
+        >>> layers = pack_weights(torch.nn.Sequential(torch.nn.Linear(3, 2)))
+        >>> type(layers[0]).__name__, layers(torch.zeros(5, 3)).shape
+        ('PackedLinear', torch.Size([5, 2]))
+    """
+    if not can_pack():
+        raise InvalidArgumentError("module", "a build of PyTorch with oneDNN", torch.__version__)
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, PackedLinear(child))
+    return module
+
+
+def unpack_weights(module: Module) -> Module:
+    """Undo :func:`pack_weights`, in place; the layers are the ones from before."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, PackedLinear):
+                setattr(parent, name, child.unpacked())
+    return module
+
+
+def can_pack() -> bool:
+    """Whether this build of PyTorch has the kernels that :func:`pack_weights` needs."""
+    needed = ("_reorder_linear_weight", "_linear_pointwise")
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name) for name in needed
+    )
+
+
+def _packed(weight: Tensor) -> Tensor:
+    plain = type(weight.data) is Tensor  # and not, for example, quantized
+    if not plain or weight.dtype is not torch.float32 or weight.device.type != "cpu":
+        got = f"{type(weight.data).__name__} of {weight.dtype} on {weight.device}"
+        raise InvalidArgumentError("module", "float32 weights on the CPU", got)
+    with torch.no_grad():
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(
+            weight.detach().contiguous(), _ROWS
+        )
+    return packed
