@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dllm_audio.backbones import can_pack
+
 from . import plots
 from .report import Report, compare, terminal, write
 from .run import Run
@@ -80,12 +82,14 @@ def _axes(config: pytest.Config) -> Axes:
         given = config.getoption(option)
         return given or (full if config.getoption("--benchmark") else smoke)
 
+    packs = not on_gpu and config.getoption("--dtype") == "float32" and can_pack()
     # On a CPU the largest values would take most of the run and say little.
     return Axes(
         batches=values("--batches", (1, 2), (1, 8, 32) if on_gpu else (1, 8)),
         prompts=values("--prompts", (9,), (100, 540, 2000)),
         answers=values("--answers", (3,), (16, 128, 512) if on_gpu else (16, 128)),
         full=config.getoption("--matrix") == "full",
+        mode="packed" if packs else "eager",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .report import Record, Report
+from .strategies import BASE_MODES
 
 LAYOUT_COLORS = {
     "plain": "#8c8c8c",
@@ -15,16 +16,28 @@ LAYOUT_COLORS = {
     "kept_prompt": "#1f9fb5",
     "autoregressive": "#7a5aa6",
 }
-_BATCHED = ("dual/threshold", "kept_prompt/threshold", "prefix/threshold", "autoregressive/static")
+_BATCHED = ("dual/threshold", "kept_prompt/threshold", "prefix/threshold", "autoregressive/static",
+            "autoregressive/packed")  # fmt: skip
+_PEER = "autoregressive"
 
 
 def _color(name: str) -> str:
     return LAYOUT_COLORS.get(name.partition("/")[0].partition(" ")[0], "#444444")
 
 
-def _short(r: Record) -> str:
+def _short(r: Record, plain_modes: tuple[str, ...] = BASE_MODES) -> str:
+    """The strategy, with its mode unless that goes without saying."""
     mode = r.settings.get("mode", "eager")
-    return str(r.settings["strategy"]) + (f" {mode}" if mode != "eager" else "")
+    return str(r.settings["strategy"]) + (f" {mode}" if mode not in plain_modes else "")
+
+
+def _peers(report: Report) -> dict[str, float]:
+    """Tokens per second of the autoregressive model at batch 1, by how it ran."""
+    return {
+        r.settings["strategy"].partition("/")[2]: r.numbers["tokens_per_second"]
+        for r in report.records
+        if r.settings.get("strategy", "").startswith(_PEER) and r.settings["batch"] == 1
+    }
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
@@ -72,7 +85,7 @@ def _steps(report: Report, path: Path) -> Path | None:
         axes.text(
             measured, i, f" {measured:.3g} ms, {measured / floor:.2f} x floor", va="center", size=8
         )
-    names = [_short(r) for r in chosen]
+    names = [_short(r, ("eager",)) for r in chosen]
     axes.set_yticks(range(len(chosen)), names[::-1])
     axes.set(xlabel="ms per forward pass (black: the floor)")
     axes.set_xlim(right=axes.get_xlim()[1] * 1.3)
@@ -116,25 +129,28 @@ def _strategies(report: Report, path: Path) -> Path | None:
     """Tokens per second by strategy, both profiles, batch 1."""
     import matplotlib.pyplot as plt
 
-    profiles = ("asr", "reasoning")
     chosen = {
         profile: [r for r in report.records if r.group == f"rules, {profile}"]
-        for profile in profiles
+        for profile in ("asr", "reasoning")
     }
-    if not any(chosen.values()):
+    chosen = {profile: records for profile, records in chosen.items() if records}
+    if not chosen:
         return None
-    peer = report.find("autoregressive/static b1")
-    figure, panels = plt.subplots(1, 2, figsize=(10, 5), layout="constrained", sharex=True)
-    for axes, profile in zip(panels, profiles, strict=True):
-        bars = chosen[profile][::-1]
+    peers = _peers(report)
+    figure, panels = plt.subplots(
+        1, len(chosen), figsize=(5 * len(chosen), 5), layout="constrained", sharex=True,
+        squeeze=False,
+    )  # fmt: skip
+    for axes, (profile, records) in zip(panels[0], chosen.items(), strict=True):
+        bars = records[::-1]
         values = [r.numbers["tokens_per_second"] for r in bars]
         axes.barh([_short(r) for r in bars], values, color=[_color(r.name) for r in bars])
         for i, value in enumerate(values):
             axes.text(value, i, f" {value:.0f}", va="center", size=8)
-        if peer is not None:
-            rate = peer.numbers["tokens_per_second"]
-            color = LAYOUT_COLORS["autoregressive"]
-            label = f"autoregressive: {rate:.0f}"
+        if peers:
+            mode, rate = max(peers.items(), key=lambda peer: peer[1])
+            color = LAYOUT_COLORS[_PEER]
+            label = f"{_PEER} ({mode}): {rate:.0f}"
             axes.axvline(rate, color=color, ls="--", lw=1.2, label=label)
             axes.legend(frameon=False, fontsize=8, loc="lower right")
         axes.set_title(f"{profile} confidence profile", size=9)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dllm_audio import AudioEmbeddings, LLaDA
+from dllm_audio.backbones import pack_weights
 
 from .floor import Rates, measure_rates
 from .measure import Timing, measure
@@ -46,6 +47,11 @@ class Run:
     def backbone(self) -> LLaDA:
         """The backbone with random weights."""
         return build_backbone(self.shape, self.device, self.dtype)
+
+    @cached_property
+    def packed_backbone(self) -> LLaDA:
+        """The same with packed weights."""
+        return pack_weights(build_backbone(self.shape, self.device, self.dtype))
 
     @cached_property
     def rates(self) -> Rates:

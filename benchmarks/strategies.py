@@ -31,7 +31,8 @@ RULES = {
 LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt")
 CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual"}
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
-MODES = ("eager", "compiled", "graphed")
+MODES = ("eager", "packed", "compiled", "graphed")
+BASE_MODES = MODES[:2]  # in which every strategy can run: the second on a CPU, the first elsewhere
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,14 @@ class Axes:
         prompts: prompt positions.
         answers: new tokens.
         full: every combination, instead of one axis at a time.
+        mode: one of ``BASE_MODES``, for all cases that do not compare modes.
     """
 
     batches: Sequence[int] = ()
     prompts: Sequence[int] = ()
     answers: Sequence[int] = ()
     full: bool = False
+    mode: str = "eager"
 
 
 def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
@@ -121,7 +124,7 @@ def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
         axes: values to try.
         chosen: strategies, as ``layout`` or ``layout/rule``; empty means all.
     """
-    anchor = Case("dual/fixed", 1, shape.prompt, shape.answer, shape.block)
+    anchor = Case("dual/fixed", 1, shape.prompt, shape.answer, shape.block, mode=axes.mode)
     cases = list(_full(anchor, axes) if axes.full else _one_axis_at_a_time(anchor, axes))
     if chosen:
         wanted = set(chosen)
@@ -130,10 +133,12 @@ def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
 
 
 def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
-    for layout in LAYOUTS:  # one token a step: comparable with the plain loop
-        yield replace(anchor, strategy=f"{layout}/fixed")
-    for mode in MODES[1:]:
-        yield replace(anchor, mode=mode)
+    # One token a step is comparable with the plain loop.
+    for mode, layout in product(dict.fromkeys(("eager", anchor.mode)), LAYOUTS):
+        yield replace(anchor, strategy=f"{layout}/fixed", mode=mode)
+    for mode in MODES:
+        if mode not in BASE_MODES:
+            yield replace(anchor, mode=mode)
     for profile, strategy in product(("asr", "reasoning"), STRATEGIES):
         layout, _, rule = strategy.partition("/")
         # Without a cache a pass costs the same whatever rule decides, and a kept prompt changes

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dllm_audio import condition
-from dllm_audio.backbones import GraphedBackbone
+from dllm_audio.backbones import GraphedBackbone, pack_weights, unpack_weights
 
 from .floor import Pass
 from .peer import build_peer, generate
@@ -30,6 +30,8 @@ class CompiledBackbone:
 
 
 def _backbone(run: Run, mode: str) -> Any:
+    if mode == "packed":
+        return run.packed_backbone
     if mode == "compiled":
         if not run.full:
             pytest.skip("compiling takes longer than the smoke test may")
@@ -155,13 +157,15 @@ def peer(run: Run) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns about itself
-@pytest.mark.parametrize("mode", ["static", "compiled"])
+@pytest.mark.parametrize("mode", ["static", "packed", "compiled"])
 @pytest.mark.parametrize("batch", [1, 8, 32])
 def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
     if mode == "compiled" and not run.full:
         pytest.skip("compiling takes longer than the smoke test may")
     if mode == "compiled" and batch > 1 and run.device.type == "cpu":
         pytest.skip("compiling helps small batches; on a CPU at batch 1 only")
+    if mode == "packed" and run.axes.mode != "packed":
+        pytest.skip("weights are packed on a CPU only")
     if batch not in run.axes.batches:
         pytest.skip("not among the batches")
     shape = run.shape
@@ -173,7 +177,12 @@ def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
         generate(peer, ids, shape.answer, compiled=mode == "compiled")
 
     tokens = batch * shape.answer
-    timing = run.measure(once)
+    if mode == "packed":
+        pack_weights(peer)
+    try:
+        timing = run.measure(once)
+    finally:
+        unpack_weights(peer)
     run.add(
         "decoding",
         f"autoregressive/{mode} b{batch}",

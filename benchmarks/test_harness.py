@@ -119,6 +119,9 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     assert len({c.label for c in cases}) == len(cases)
     full = matrix(shape, replace(axes, full=True))
     assert len(full) == 2 * (len(LAYOUTS) + 2 * (len(STRATEGIES) - len(LAYOUTS)))
+    packed = matrix(shape, replace(axes, mode="packed"))
+    assert len({c.label for c in packed}) == len(packed) == len(cases) + len(LAYOUTS)
+    assert {c.mode for c in packed if c.profile} == {"packed", "graphed"}
     assert {c.strategy for c in matrix(shape, axes, ["dual/threshold"])} == {"dual/threshold"}
     assert {c.layout for c in matrix(shape, axes, ["prefix"])} == {"prefix"}
 
