@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -67,6 +67,8 @@ from dllm_audio.training import (
 )
 from dllm_audio.training.config import RunConfig
 from dllm_audio.training.noise import EVALUATION, row_seeds
+
+Collator = TypeVar("Collator", DiffusionCollator, PreferenceCollator)
 
 RESPONSE = 16  # tokens of an answer of the small model
 SUBJECTS = {"digits": 0.5, "command": 0.1, "sound": 0.19, "music": 0.21}
@@ -128,17 +130,20 @@ class ToyWorld:
 
     def data(self, stage: Stage) -> StageData:
         """What a stage learns from and is evaluated on."""
-        pairs = stage.preference is not None
         train = self._asr if stage.data == "asr" else self._qa
         # A few rows are enough for the curve; the table at the end uses all.
         held_out = self._held_out_examples(FAMILIES.get(stage.data))[:CURVE_ROWS]
-        if pairs:
-            return StageData(_pairs(train), self.collator(pairs), _pairs(held_out))
-        return StageData(train, self.collator(pairs), held_out)
+        if stage.preference is not None:
+            return StageData(_pairs(train), self.pair_collator, _pairs(held_out))
+        return StageData(train, self._collator(DiffusionCollator), held_out)
 
-    def collator(self, pairs: bool) -> DiffusionCollator | PreferenceCollator:
+    @property
+    def pair_collator(self) -> PreferenceCollator:
+        """Makes batches of pairs."""
+        return self._collator(PreferenceCollator)
+
+    def _collator(self, kind: type[Collator]) -> Collator:
         """Batches of stored features; the prompt ends as it does when the model answers."""
-        kind = PreferenceCollator if pairs else DiffusionCollator
         template = ChatTemplate(self.foundation.tokenizer)
         return kind(template, self.features, EosPadding(RESPONSE), header_in_target=False)
 
@@ -220,6 +225,9 @@ class ToyWorld:
         return StoredAudio(content_key(source))
 
 
+_world: ToyWorld  # of a worker process
+
+
 def _start_worker(folder: Path, model: Path) -> None:
     global _world
     torch.set_num_threads(1)  # the processes share the cores
@@ -232,7 +240,8 @@ def _work(name: str, clips: range) -> list[Example]:
 
 def _pairs(examples: list[Example]) -> list[PreferencePair]:
     """The true answer against one with a single wrong word, where rules find one."""
-    corrupt, pairs = RuleCorruptions(), []
+    corrupt = RuleCorruptions()
+    pairs: list[PreferencePair] = []
     for example in examples:
         try:
             rejected = corrupt(example.instruction, example.target).rejected
@@ -266,7 +275,7 @@ def answer_accuracy(model: AudioDiffusionLM, records: list[ToyRecord]) -> dict[s
 
 def preference_accuracy(model: AudioDiffusionLM, world: ToyWorld) -> float:
     """Share of held-out pairs whose right answer the model finds more likely, token by token."""
-    pairs, collate = world.held_out_pairs, world.collator(pairs=True)
+    pairs, collate = world.held_out_pairs, world.pair_collator
     task, margins = PreferenceTask(model, SimPOLoss()).eval(), []
     with torch.no_grad():
         for start in tqdm(range(0, len(pairs), 32), desc="pairs", unit="batch"):

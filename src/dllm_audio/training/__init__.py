@@ -1,5 +1,6 @@
 """Stages, tasks and trainers: everything between a recipe and a trained model."""
 
+from .arguments import training_arguments
 from .checkpoints import last_good_checkpoint
 from .curves import CurvePlot, plot_curves
 from .estimate import MemoryEstimate, estimate_memory, meta_foundation, stage_parameters
@@ -18,7 +19,7 @@ from .run import (
 )
 from .stages import DIFFA, DIFFA2, Optimization, Preference, Recipe, Stage
 from .tasks import DiffusionTask, PreferenceTask, Task
-from .trainer import ExactTrainer, training_arguments
+from .trainer import ExactTrainer
 
 __all__ = [
     "DIFFA",

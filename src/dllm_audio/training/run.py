@@ -33,6 +33,7 @@ from ..encoders import WhisperEncoder
 from ..errors import CheckpointError, InvalidArgumentError, TrainingError
 from ..model import AudioDiffusionLM
 from . import checkpoints
+from .arguments import training_arguments
 from .curves import CurvePlot
 from .freezing import train_only
 from .lora import attach_lora, detach_lora
@@ -40,7 +41,7 @@ from .noise import derive_seed
 from .reference import Reference
 from .stages import Stage
 from .tasks import DiffusionTask, PreferenceTask, Task
-from .trainer import ExactTrainer, training_arguments
+from .trainer import ExactTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class StageData:
         lengths: one number per training row, to group rows of similar length.
     """
 
-    train: Dataset[Any]
+    train: Dataset[Any] | Sequence[Any]
     collator: Any
     evaluation: Any = None
     lengths: Sequence[float] | None = None

@@ -34,7 +34,7 @@ class ExactTrainer(Trainer):
 
     Args:
         task: what a step computes.
-        args: transformers' training arguments; see :func:`training_arguments`.
+        args: transformers' training arguments; see :func:`~dllm_audio.training.training_arguments`.
         train_dataset: records with a ``row``.
         eval_dataset: records, or named sets of records.
         data_collator: makes batches of records.
@@ -46,7 +46,7 @@ class ExactTrainer(Trainer):
         self,
         task: Task,
         args: TrainingArguments,
-        train_dataset: Dataset[Any],
+        train_dataset: Dataset[Any] | Sequence[Any],
         eval_dataset: Any = None,
         data_collator: Any = None,
         lengths: Sequence[float] | None = None,
@@ -280,24 +280,6 @@ def task_metrics(name: str, value: Tensor) -> dict[str, Tensor]:
     if name == "margin":
         return {"margin": value, "preference_accuracy": value > 0}
     return {name: value}
-
-
-def training_arguments(output_dir: str | Path, **options: Any) -> TrainingArguments:
-    """Transformers' arguments with the settings that exact runs need.
-
-    Args:
-        output_dir: folder of checkpoints, logs and curves.
-        options: any of transformers' ``TrainingArguments``.
-    """
-    fixed = {
-        "remove_unused_columns": False,  # records are objects, not columns
-        "label_names": ["labels"],
-        "logging_nan_inf_filter": False,  # it would hide a loss that is not finite
-        "average_tokens_across_devices": True,
-        "prediction_loss_only": True,
-    }
-    usual = {"dataloader_pin_memory": torch.cuda.is_available()}  # it warns without a GPU
-    return TrainingArguments(str(output_dir), **{**usual, **options, **fixed})
 
 
 def _bare(optimizer: Any) -> torch.optim.Optimizer:
