@@ -34,6 +34,10 @@ class ActiveRows:
         """``numbers``, with None for rows that wait for the others to finish the block."""
         return [n if left > 0 else None for n, left in zip(self.numbers, self.left, strict=True)]
 
+    def places_among(self, others: ActiveRows) -> list[int]:
+        """Where in ``others`` these rows are."""
+        return [others.numbers.index(number) for number in self.numbers]
+
 
 class Canvas:
     """Tokens ``[B, R]`` under construction.
@@ -98,9 +102,7 @@ class Canvas:
         self.finished.update(n for n, value in enumerate(left) if value == FINISHED)
         numbers = list(range(len(left))) if among is None else among.numbers
         numbers = [n for n in numbers if going[n] and n not in self.finished]
-        index = torch.tensor(numbers, dtype=torch.long, device=self.device)
-        everyone = len(numbers) == len(left)
-        return ActiveRows(numbers, [left[n] for n in numbers], None if everyone else index)
+        return self._rows(numbers, [left[n] for n in numbers])
 
     def update(self, rows: ActiveRows, status: list[int], keep_waiting: float = 0.0) -> ActiveRows:
         """Rows that go on after a step.
@@ -120,9 +122,11 @@ class Canvas:
         if waiting == 0 or (waiting < len(left) and waiting <= keep_waiting * len(left)):
             return ActiveRows(rows.numbers, left, rows.index)
         going = [i for i, count in enumerate(left) if count > 0]
-        numbers = [rows.numbers[i] for i in going]
+        return self._rows([rows.numbers[i] for i in going], [left[i] for i in going])
+
+    def _rows(self, numbers: list[int], left: list[int]) -> ActiveRows:
         index = torch.tensor(numbers, dtype=torch.long, device=self.device)
-        return ActiveRows(numbers, [left[i] for i in going], index)
+        return ActiveRows(numbers, left, None if len(numbers) == len(self.tokens) else index)
 
     def take(self, rows: ActiveRows) -> Tensor:
         """Tokens ``[N, R]`` of some rows."""

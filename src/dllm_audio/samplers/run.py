@@ -109,12 +109,11 @@ class DecodingRun:
             counts = status.tolist()  # the one host synchronization of a step
             if _NOT_A_NUMBER in counts:
                 raise NonFiniteLogitsError(rows.numbers[counts.index(_NOT_A_NUMBER)], self.nfe)
-            before = rows.numbers
+            before = rows
             rows = canvas.update(rows, counts, waiting_share)
             yield self.nfe
-            if len(rows.numbers) < len(before):
-                places = [before.index(number) for number in rows.numbers]
-                kept = torch.tensor(places, dtype=torch.long, device=canvas.device)
+            if len(rows.numbers) < len(before.numbers):
+                kept = self._places(rows, before)
                 num_masked = num_masked[kept]
                 if rows.numbers and cache is not None:
                     cache = cache.keep(predictor.cache_rows(kept))
@@ -199,10 +198,12 @@ class DecodingRun:
         held, self._held = self._held, rows
         if held is None or self._cache is None or rows.numbers in ([], held.numbers):
             return rows
-        places = [held.numbers.index(number) for number in rows.numbers]
-        kept = torch.tensor(places, dtype=torch.long, device=self.canvas.device)
+        kept = self._places(rows, held)
         self._cache.keep(self._predictor_of(held).cache_rows(kept))
         return rows
+
+    def _places(self, rows: ActiveRows, among: ActiveRows) -> Tensor:
+        return torch.tensor(rows.places_among(among), dtype=torch.long, device=self.canvas.device)
 
     def _cache_of(self, predictor: Any) -> KVCache | None:
         """The preallocated cache, cut to the rows that are left."""
