@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from settings import MEL_RATE
 from torch import Tensor
 
 from dllm_audio.data.toy import MAX_SECONDS
 
-FULL_WINDOW = int(MAX_SECONDS * 100)  # mel frames
+FULL_WINDOW = int(MAX_SECONDS * MEL_RATE)  # mel frames
 
 
 class Batches:

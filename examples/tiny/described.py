@@ -8,8 +8,11 @@ words with pauses, each numbered, because counting is what a small transformer l
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
+from labels import FACTS, word_of
 from numpy.random import Generator
 from settings import NUM_QUERIES
 from transformers import PreTrainedTokenizerFast
@@ -20,7 +23,6 @@ from dllm_audio.data.toy.scenes import MAX_DIGITS
 from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
 
 LAYOUT_SHARES = {None: 0.75, "plain": 0.15, "mmau": 0.1}
-FACT_NAMES = ("sex", "rate", "noise", "event", "count", "contour", "mode", "tempo")
 SILENCE = " "
 NOTHING = np.zeros(0, np.float32)
 
@@ -71,12 +73,20 @@ def draw_facts(rng: Generator) -> Scene:
     return Scene(NOTHING, subject, tuple(words), **manner, **background)
 
 
+def token_of(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
+    """The token of one word of the toy world."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    if len(ids) != 1:
+        raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens")
+    return ids[0]
+
+
 class Describer:
     """Turns facts into embeddings that stand where audio will stand."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokenizer = tokenizer
-        self._silence = self._id(SILENCE)
+        self._token = partial(token_of, tokenizer)
+        self._silence = self._token(SILENCE)
 
     def __call__(self, backbone: LLaDA, scenes: list[Scene], rng: Generator) -> AudioEmbeddings:
         """Embeddings of a batch; noise and weak edges keep the model from trusting exact values."""
@@ -100,13 +110,13 @@ class Describer:
 
     def _acoustic(self, scene: Scene, rng: Generator) -> list[tuple[int, int]]:
         """Token and (never) number of each slot."""
-        values = [getattr(scene, name) for name in FACT_NAMES]
-        words = [DIGITS[v] if isinstance(v, int) else v for v in values if v is not None]
+        values = [getattr(scene, name) for name in FACTS]
+        words = [word_of(value) for value in values if value is not None]
         slots = [self._silence] * NUM_QUERIES
         if words:
             for number, place in enumerate(rng.permutation(NUM_QUERIES)):
                 if number < len(words) or rng.random() < 0.7:
-                    slots[int(place)] = self._id(f" {words[number % len(words)]}")
+                    slots[int(place)] = self._token(f" {words[number % len(words)]}")
         return [(slot, self._silence) for slot in slots]
 
     def _semantic(self, scene: Scene, rng: Generator) -> list[tuple[int, int]]:
@@ -115,15 +125,8 @@ class Describer:
         slots = silence * int(rng.integers(0, 6))
         for index, word in enumerate(scene.words):
             # A command's last word tells it from the others and stands for all of it.
-            spoken = (self._id(f" {word.split()[-1]}"), self._id(str(index + 1)))
+            spoken = (self._token(f" {word.split()[-1]}"), self._token(str(index + 1)))
             slots += [spoken] * int(rng.integers(1, 3))
             slots += silence * int(rng.integers(0, 8))
         slots += silence * int(rng.integers(0, 6))
         return slots if scene.words else silence * int(rng.integers(10, 45))
-
-    def _id(self, text: str) -> int:
-        """The token of one word of the toy world."""
-        ids = self._tokenizer.encode(text, add_special_tokens=False)
-        if len(ids) != 1:
-            raise ValueError(f"the tokenizer splits {text!r} into {len(ids)} tokens")
-        return ids[0]

@@ -15,6 +15,9 @@ from tqdm import tqdm
 
 StepFunction = Callable[[int], tuple[Tensor, dict[str, float]]]
 
+# Added to the steps of a run that begins with an earlier one's weights: it sees other data.
+AGAIN = 1_000_000
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -96,6 +99,11 @@ def fit(
     for key, parameter in parameters.items():
         parameter.data.copy_(averages[key])
     module.eval()
+
+
+def load_averages(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint that :func:`fit` wrote."""
+    return torch.load(path, weights_only=True)["averages"]
 
 
 def save(state: object, path: Path) -> None:

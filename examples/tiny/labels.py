@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
+from settings import HIDDEN_RATE
 from torch import Tensor
+from torch.nn import functional as F
 
 from dllm_audio.data.toy import COMMANDS, DIGITS, Scene
 from dllm_audio.data.toy.signals import EVENTS
@@ -22,7 +24,6 @@ FACTS: dict[str, tuple] = {
 }
 UNKNOWN = -100
 SPIKE = 3  # frames on either side of a word's middle that carry its label
-FRAMES_PER_SECOND = 50
 
 
 def frame_labels(scenes: list[Scene], positions: int) -> dict[str, Tensor]:
@@ -37,10 +38,10 @@ def frame_labels(scenes: list[Scene], positions: int) -> dict[str, Tensor]:
     for row, scene in enumerate(scenes):
         for place, span in enumerate(scene.spans):
             word = 1 + WORDS.index(span.text)
-            middle = int((span.start + span.end) / 2 * FRAMES_PER_SECOND)
+            middle = int((span.start + span.end) / 2 * HIDDEN_RATE)
             core = slice(max(middle - SPIKE, 0), middle + SPIKE + 1)
             words[row, core], places[row, core] = word, place
-            start, end = int(span.start * FRAMES_PER_SECOND), int(span.end * FRAMES_PER_SECOND)
+            start, end = int(span.start * HIDDEN_RATE), int(span.end * HIDDEN_RATE)
             spans[row, start:end] = word
     return {"words": words, "places": places, "spans": spans}
 
@@ -53,6 +54,21 @@ def fact_labels(scenes: list[Scene]) -> dict[str, Tensor]:
         return UNKNOWN if value is None else FACTS[name].index(value)
 
     return {name: torch.tensor([index(scene, name) for scene in scenes]) for name in FACTS}
+
+
+def fact_losses(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of every fact that is known of some clip of the batch, one value each."""
+    losses = [
+        F.cross_entropy(scores, labels[name])
+        for name, scores in logits.items()
+        if bool((labels[name] != UNKNOWN).any())
+    ]
+    return torch.stack(losses) if losses else torch.zeros(0)
+
+
+def word_of(value: str | int) -> str:
+    """The word for a fact's value; a count is a digit."""
+    return DIGITS[value] if isinstance(value, int) else value
 
 
 def word_targets(scenes: list[Scene]) -> list[list[int]]:

@@ -6,10 +6,10 @@ from collections import defaultdict
 
 import torch
 from clips import Clips
+from settings import MEL_RATE
 from torch import Tensor
 from torch.nn import functional as F
 
-MEL_FRAMES_PER_SECOND = 100
 CHANCE, LARGEST_SHARE = 0.5, 0.6
 
 
@@ -32,7 +32,7 @@ class Morphs:
             if len(clips.scenes[row].spans) != 1:
                 continue
             (span,) = clips.scenes[row].spans
-            start, end = (int(t * MEL_FRAMES_PER_SECOND) for t in (span.start, span.end))
+            start, end = (int(t * MEL_RATE) for t in (span.start, span.end))
             self._spans[row] = span.text, start, end
             self._takes[span.text].append(row)
 

@@ -7,15 +7,14 @@ adapter finds them out slowly; here the facts pull at its embeddings themselves.
 from __future__ import annotations
 
 import torch
-from described import FACT_NAMES
-from labels import FACTS, UNKNOWN, fact_labels
+from described import token_of
+from labels import FACTS, fact_labels, fact_losses, word_of
 from settings import NUM_QUERIES
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import LLaDA
-from dllm_audio.data.toy import DIGITS, Scene
+from dllm_audio.data.toy import Scene
 
 SCALE = 0.1  # of the product of two embeddings as large as the language model's
 
@@ -30,11 +29,10 @@ class Naming:
 
     def __init__(self, backbone: LLaDA, tokenizer: PreTrainedTokenizerFast) -> None:
         def embeddings(values: tuple) -> Tensor:
-            words = [DIGITS[value] if isinstance(value, int) else value for value in values]
-            ids = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in words]
-            return backbone.embed(torch.tensor(ids)[:, 0]).detach()
+            ids = [token_of(tokenizer, f" {word_of(value)}") for value in values]
+            return backbone.embed(torch.tensor(ids)).detach()
 
-        self._words = {name: embeddings(FACTS[name]) for name in FACT_NAMES}
+        self._words = {name: embeddings(values) for name, values in FACTS.items()}
 
     def __call__(self, embeds: Tensor, scenes: list[Scene]) -> Tensor:
         """Mean loss over the known facts of a batch.
@@ -43,10 +41,10 @@ class Naming:
             embeds: ``[B, S, D]`` audio embeddings, the acoustic ones first.
             scenes: the B clips.
         """
-        slots, labels = embeds[:, :NUM_QUERIES].float(), fact_labels(scenes)
-        losses = []
-        for name, words in self._words.items():
-            if bool((labels[name] != UNKNOWN).any()):
-                likeness = SCALE * torch.einsum("bsd,wd->bsw", slots, words)
-                losses.append(F.cross_entropy(likeness.logsumexp(dim=1), labels[name]))
-        return torch.stack(losses).mean() if losses else embeds.sum() * 0
+        slots = embeds[:, :NUM_QUERIES].float()
+        likeness = {
+            name: (SCALE * torch.einsum("bsd,wd->bsw", slots, words)).logsumexp(dim=1)
+            for name, words in self._words.items()
+        }
+        losses = fact_losses(likeness, fact_labels(scenes))
+        return losses.sum() / max(len(losses), 1)

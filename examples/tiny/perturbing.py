@@ -30,11 +30,19 @@ def perturb_speech(
     features = blur_frequencies(features, anything & (chance[0] < 0.3))
     features = change_contrast(features, anything, generator)
     features = swap_channels(features, anything & (chance[1] < 0.4), generator)
-    return spec_augment(features, generator)
+    return spec_augment(features, generator, more=anything)
 
 
-def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Hide a few bands and moments, and change level and contrast a little."""
+def spec_augment(
+    features: Tensor, generator: torch.Generator, more: Tensor | None = None
+) -> Tensor:
+    """Hide a few bands and moments, and change level and contrast a little.
+
+    Args:
+        features: ``[B, M, T]``.
+        generator: source of randomness.
+        more: bool ``[B]``, clips of which two wider bands are hidden as well.
+    """
     batch, mels, frames = features.shape
 
     def hidden(size: int, longest: int) -> Tensor:
@@ -44,7 +52,10 @@ def spec_augment(features: Tensor, generator: torch.Generator) -> Tensor:
         return (steps >= start) & (steps < start + width)
 
     floor = features.amin(dim=(1, 2), keepdim=True)
-    masked = hidden(mels, 12)[:, :, None] | hidden(frames, 12)[:, None, :]
+    bands = hidden(mels, 12)
+    if more is not None:
+        bands = bands | (more[:, None] & (hidden(mels, 16) | hidden(mels, 16)))
+    masked = bands[:, :, None] | hidden(frames, 12)[:, None, :]
     level = 0.1 * torch.randn(batch, 1, 1, generator=generator)
     return torch.where(masked, floor, features) + level
 

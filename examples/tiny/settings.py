@@ -19,6 +19,8 @@ VOCAB_SIZE = 640
 RESPONSE_LENGTH = 16
 TAPS = (1, 2, 3)  # the later layers of the encoder keep the words only
 NUM_QUERIES = 16
+# Frames per second, before and after the encoder's convolutions.
+MEL_RATE, HIDDEN_RATE = 100, 50
 
 
 def build_encoder(*, trainable: bool = False) -> WhisperEncoder:
@@ -29,7 +31,7 @@ def build_encoder(*, trainable: bool = False) -> WhisperEncoder:
         encoder_attention_heads=4,
         encoder_ffn_dim=512,
         num_mel_bins=80,
-        max_source_positions=int(MAX_SECONDS * 50),
+        max_source_positions=int(MAX_SECONDS * HIDDEN_RATE),
         # Only the encoder is built; small values keep the config honest about its size.
         decoder_layers=1,
         decoder_attention_heads=4,

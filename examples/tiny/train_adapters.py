@@ -14,7 +14,7 @@ import torch
 from asking import Answering
 from clips import Clips
 from described import draw_layout
-from fitting import Schedule, fit
+from fitting import AGAIN, Schedule, fit, load_averages
 from make_tokenizer import make_tokenizer
 from naming import Naming
 from numpy.random import Generator
@@ -25,21 +25,20 @@ from torch import Tensor
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings
 from dllm_audio.data.toy import Scene, ToyRecord, ask, askable
 
-AGAIN = 1_000_000
 GENERATION = {"gen_length": 16, "block_length": 16, "threshold": 0.9}
 QUESTIONS_PER_CLIP = 2
-NAMING_WEIGHT = 0.1
+NAMING_WEIGHT = 0.3
 # Sequences need many looks, and so do facts that only some clips have.
 FAMILY_WEIGHTS = {
     "digits": 5.0,
     "position": 1.0,
-    "contains": 1.0,
+    "contains": 2.0,
     "command": 4.0,
     "speaker": 2.0,
     "rate": 2.0,
     "noise": 3.0,
     "event": 2.0,
-    "count": 3.0,
+    "count": 4.0,
     "contour": 1.0,
     "mode": 1.0,
     "tempo": 1.0,
@@ -51,13 +50,13 @@ def load_parts(folder: Path, *, acoustic: bool) -> AudioDiffusionLM:
     """Encoder and language model as the stages before left them, and fresh adapters."""
     tokenizer = make_tokenizer(folder / "tokenizer")
     encoder, backbone = build_encoder(), build_backbone(tokenizer)
-    saved = torch.load(folder / "encoder.pt", weights_only=True)["averages"]
+    saved = load_averages(folder / "encoder.pt")
     prefix = "encoder."
     weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     fixed = {"model.embed_positions.weight"}
     if set(encoder.load_state_dict(weights, strict=False).missing_keys) - fixed:
         raise ValueError(f"{folder / 'encoder.pt'} lacks weights of the encoder")
-    backbone.load_state_dict(torch.load(folder / "lm.pt", weights_only=True)["averages"])
+    backbone.load_state_dict(load_averages(folder / "lm.pt"))
     torch.manual_seed(0)
     adapter = build_adapter(encoder, backbone, acoustic=acoustic)
     model = AudioDiffusionLM(encoder, adapter, backbone, tokenizer, generation=GENERATION)
@@ -87,7 +86,7 @@ def train_adapters(
     model = load_parts(folder, acoustic=acoustic)
     again = start is not None
     if start is not None:
-        model.adapter.load_state_dict(torch.load(start, weights_only=True)["averages"])
+        model.adapter.load_state_dict(load_averages(start))
     answering = Answering(model.backbone, model.tokenizer)
     naming = Naming(model.backbone, model.tokenizer) if acoustic else None
     # A clip that nothing can be asked about (its facts are in doubt) is only heard in stage 1.

@@ -16,8 +16,17 @@ from pathlib import Path
 import torch
 from batches import Batches
 from clips import Clips
-from fitting import Schedule, fit
-from labels import BLANK, FACTS, UNKNOWN, WORDS, fact_labels, frame_labels, word_targets
+from fitting import AGAIN, Schedule, fit, load_averages
+from labels import (
+    BLANK,
+    FACTS,
+    UNKNOWN,
+    WORDS,
+    fact_labels,
+    fact_losses,
+    frame_labels,
+    word_targets,
+)
 from morphing import Morphs
 from perturbing import perturb_speech
 from settings import TAPS, build_encoder
@@ -30,7 +39,6 @@ from dllm_audio.data.toy.scenes import MAX_DIGITS
 
 SPAN_LAYER = 4
 BLANK_WEIGHT = 0.4  # most frames are blank
-AGAIN = 1_000_000
 CENTER_WEIGHT, CENTER_START, CENTER_RAMP = 0.5, 0.3, 0.3  # shares of the training
 
 
@@ -101,7 +109,7 @@ def train_encoder(
     model.encoder.model.set_attn_implementation("eager")
     again = start is not None
     if start is not None:
-        model.load_state_dict(torch.load(start, weights_only=True)["averages"], strict=False)
+        model.load_state_dict(load_averages(start), strict=False)
     objective = Objective(model, clips, 0 if again else steps)
     batches = Batches(clips.frames, batch_size)
     voices = torch.tensor([bool(s.words) and s.sex is None for s in clips.scenes])
@@ -151,7 +159,7 @@ class Objective:
             "spans": 2 * F.cross_entropy(logits["spans"], labels["spans"]),
             "ctc": 0.1 * self._ctc(frames["words"], rows),
             "center": CENTER_WEIGHT * ramp * self._center(last, labels),
-            "facts": 0.4 * self._fact_loss(facts, rows),
+            "facts": 0.4 * fact_losses(facts, self._fact_labels(rows)).sum(),
         }
         if bool((labels["places"] != UNKNOWN).any()):
             losses["places"] = F.cross_entropy(logits["places"], labels["places"])
@@ -171,13 +179,8 @@ class Objective:
         center = self._model.centers(labels["words"]) + place
         return (last - F.layer_norm(center, last.shape[-1:])).square().mean()
 
-    def _fact_loss(self, facts: dict[str, Tensor], rows: Tensor) -> Tensor:
-        losses = [
-            F.cross_entropy(logits, self._facts[name][rows])
-            for name, logits in facts.items()
-            if bool((self._facts[name][rows] != UNKNOWN).any())
-        ]
-        return torch.stack(losses).sum() if losses else torch.zeros(())
+    def _fact_labels(self, rows: Tensor) -> dict[str, Tensor]:
+        return {name: label[rows] for name, label in self._facts.items()}
 
 
 @torch.no_grad()
@@ -220,8 +223,7 @@ def main() -> None:
     train_encoder(Clips(args.clips), args.run, args.steps, start=args.start)
     if args.check:
         model = EncoderPretraining(build_encoder())
-        saved = torch.load(args.run / "encoder.pt", weights_only=True)
-        model.load_state_dict(saved["averages"], strict=False)
+        model.load_state_dict(load_averages(args.run / "encoder.pt"), strict=False)
         print(report(model, Clips(args.check)))
 
 

@@ -39,7 +39,6 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.register_buffer("packed", _packed(linear.weight), persistent=False)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
-        self._trained = linear.weight.requires_grad
         # What is left of the layer waits here, hidden from the module tree, to be unpacked.
         self._layer = (linear,)
         linear.register_parameter("weight", None)
@@ -49,7 +48,7 @@ class PackedLinear(nn.Module):
         return self._with_weight(*self._layer)
 
     def _with_weight(self, linear: nn.Linear) -> nn.Linear:
-        linear.weight = nn.Parameter(self.weight, requires_grad=self._trained)
+        linear.weight = nn.Parameter(self.weight, requires_grad=False)
         return linear.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
@@ -102,8 +101,9 @@ class PackedLinear(nn.Module):
 def pack_weights(module: Module) -> Module:
     """Pack every linear layer inside ``module``, in place, for inference on the CPU.
 
-    Memory stays the same: the packed weight takes the dense one's place.  ``state_dict`` still
-    gives dense weights, and :func:`unpack_weights` brings the layers back to the bit.
+    The module is frozen: its parameters require no gradients afterwards.  Memory stays the same:
+    the packed weight takes the dense one's place.  ``state_dict`` still gives dense weights, and
+    :func:`unpack_weights` brings the layers back to the bit.
 
     Args:
         module: a backbone, an encoder, or a whole :class:`dllm_audio.AudioDiffusionLM`; float32, on
@@ -128,11 +128,11 @@ def pack_weights(module: Module) -> Module:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, PackedLinear(child))
-    return module
+    return module.requires_grad_(False)
 
 
 def unpack_weights(module: Module) -> Module:
-    """Undo :func:`pack_weights`, in place; the layers are the ones from before."""
+    """Undo :func:`pack_weights`, in place; the layers are those from before, frozen."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, PackedLinear):
