@@ -47,7 +47,7 @@ from dllm_audio.data.toy import (
     embedded_bank,
 )
 from dllm_audio.errors import DataError, DllmAudioError
-from dllm_audio.losses import SimPOLoss
+from dllm_audio.losses import ElboSampling, SimPOLoss
 from dllm_audio.training import (
     AdapterSettings,
     Foundation,
@@ -83,8 +83,10 @@ TOY = {
     "stage1": {"max_steps": 250, "learning_rate": 2e-3, "warmup_steps": 30, "batch_size": 32},
     "stage2": {"max_steps": 650, "learning_rate": 2e-3, "warmup_steps": 50, "batch_size": 32},
     "stage3": {"max_steps": 150, "learning_rate": 3e-4, "warmup_steps": 20, "batch_size": 32},
-    "stage4": {"max_steps": 60, "learning_rate": 1e-4, "warmup_steps": 10, "batch_size": 8},
+    "stage4": {"max_steps": 160, "learning_rate": 2e-4, "warmup_steps": 10, "batch_size": 16},
 }
+# Of short answers two masks say enough; more pairs say more.
+TOY_SAMPLING = ElboSampling(num_samples=2)
 TOY_COMMON = {"schedule": "cosine", "weight_decay": 0.02, "accumulation": 1, "bf16": False}
 
 
@@ -383,7 +385,7 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
     for stage in recipe.stages:
         if args.stage not in ("all", stage.name[-1]):
             continue
-        stage = config.stage(stage) if config else stage.changed(**TOY_COMMON, **TOY[stage.name])
+        stage = config.stage(stage) if config else toy_stage(stage)
         if args.max_steps is not None:
             stage = stage.changed(max_steps=args.max_steps)
         if smoke and not config:
@@ -399,6 +401,14 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
         text = table(results)
         (args.output / "results.md").write_text(text + "\n")
         print(f"\nHeld-out accuracy (exact answers; preference: share of pairs)\n\n{text}")
+
+
+def toy_stage(stage: Stage) -> Stage:
+    """The stage with the settings of the toy curriculum."""
+    stage = stage.changed(**TOY_COMMON, **TOY[stage.name])
+    if stage.preference is None:
+        return stage
+    return replace(stage, preference=replace(stage.preference, sampling=TOY_SAMPLING))
 
 
 def run_one(
