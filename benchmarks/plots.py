@@ -72,7 +72,9 @@ def _steps(report: Report, path: Path) -> Path | None:
     import matplotlib.pyplot as plt
 
     chosen = [
-        r for r in report.records if "floor_seconds" in r.numbers and not r.settings["profile"]
+        r
+        for r in report.records
+        if "floor_seconds" in r.numbers and r.settings.get("profile", "") is None
     ]
     if not chosen:
         return None
@@ -100,7 +102,9 @@ def _batches(report: Report, path: Path) -> Path | None:
     chosen = [
         r
         for r in report.records
-        if _short(r) in _BATCHED and r.group != "lengths" and r.settings["profile"] != "reasoning"
+        if r.settings.get("strategy") in _BATCHED
+        and r.group != "lengths"
+        and r.settings.get("profile") != "reasoning"
     ]
     if len({r.settings["batch"] for r in chosen}) < 2:
         return None
@@ -111,11 +115,14 @@ def _batches(report: Report, path: Path) -> Path | None:
             for r in chosen
             if _short(r) == name
         )
-        axes.plot(*zip(*points, strict=True), marker="o", color=_color(name), label=name)
-        for x, y in points:
-            axes.annotate(
-                f"{y:.0f}", (x, y), (0, 6), textcoords="offset points", ha="center", size=8
-            )
+        style = "--" if name == f"{_PEER}/packed" else "-"
+        axes.plot(*zip(*points, strict=True), style, marker="o", color=_color(name), label=name)
+        x, y = points[-1]
+        axes.annotate(f"{y:.0f}", (x, y), (7, 0), textcoords="offset points", va="center", size=8)
+        x, y = points[0]
+        axes.annotate(
+            f"{y:.0f}", (x, y), (-7, 0), textcoords="offset points", va="center", ha="right", size=8
+        )
     batches = sorted({r.settings["batch"] for r in chosen})
     axes.set(xlabel="batch", ylabel="tokens per second", xscale="log", yscale="log")
     axes.set_xticks(batches, [str(b) for b in batches], minor=False)
@@ -152,7 +159,7 @@ def _strategies(report: Report, path: Path) -> Path | None:
             color = LAYOUT_COLORS[_PEER]
             label = f"{_PEER} ({mode}): {rate:.0f}"
             axes.axvline(rate, color=color, ls="--", lw=1.2, label=label)
-            axes.legend(frameon=False, fontsize=8, loc="lower right")
+            axes.legend(frameon=False, fontsize=8, loc="upper right")
         axes.set_title(f"{profile} confidence profile", size=9)
         axes.set_xlabel("tokens per second")
         axes.tick_params(axis="y", labelsize=8)

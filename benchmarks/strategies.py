@@ -133,9 +133,12 @@ def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
 
 
 def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
-    # One token a step is comparable with the plain loop.
-    for mode, layout in product(dict.fromkeys(("eager", anchor.mode)), LAYOUTS):
-        yield replace(anchor, strategy=f"{layout}/fixed", mode=mode)
+    # One token a step is comparable with the plain loop.  Without a cache the block length does
+    # not change what a pass costs: with two modes, each layout shows one of them.
+    left_out = {"eager": "low_confidence", "packed": "block"} if anchor.mode == "packed" else {}
+    for mode, layout in product(left_out or ("eager",), LAYOUTS):
+        if layout != left_out.get(mode):
+            yield replace(anchor, strategy=f"{layout}/fixed", mode=mode)
     for mode in MODES:
         if mode not in BASE_MODES:
             yield replace(anchor, mode=mode)
@@ -143,8 +146,7 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
         layout, _, rule = strategy.partition("/")
         # Without a cache a pass costs the same whatever rule decides, and a kept prompt changes
         # only the refreshes: one rule shows either.
-        one_is_enough = layout in ("low_confidence", "kept_prompt")
-        one_is_enough |= layout == "block" and profile == "reasoning"
+        one_is_enough = layout not in ("prefix", "dual")
         if rule == "threshold" or (rule != "fixed" and not one_is_enough):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")

@@ -110,7 +110,8 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     shape = SHAPES["tiny"]
     axes = Axes(batches=(1, 2), prompts=(9,), answers=(3,))
     cases = matrix(shape, axes)
-    rules, layouts = ("factor", "local_leap", "entropy"), ("low_confidence", "kept_prompt")
+    rules = ("factor", "local_leap", "entropy")
+    layouts = ("low_confidence", "block", "kept_prompt")
     costly = {f"{layout}/{rule}" for layout in layouts for rule in rules}
     assert {c.strategy for c in cases} == set(STRATEGIES) - costly
     assert {c.batch for c in cases} == {1, 2}
@@ -120,7 +121,7 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     full = matrix(shape, replace(axes, full=True))
     assert len(full) == 2 * (len(LAYOUTS) + 2 * (len(STRATEGIES) - len(LAYOUTS)))
     packed = matrix(shape, replace(axes, mode="packed"))
-    assert len({c.label for c in packed}) == len(packed) == len(cases) + len(LAYOUTS)
+    assert len({c.label for c in packed}) == len(packed) == len(cases) + len(LAYOUTS) - 2
     assert {c.mode for c in packed if c.profile} == {"packed", "graphed"}
     assert {c.strategy for c in matrix(shape, axes, ["dual/threshold"])} == {"dual/threshold"}
     assert {c.layout for c in matrix(shape, axes, ["prefix"])} == {"prefix"}
@@ -188,6 +189,13 @@ def test_pictures_are_drawn(report: Report, tmp_path: Path) -> None:
         "strategies.png",
     ]
     assert all(p.stat().st_size > 5000 for p in paths)
+
+
+def test_no_picture_of_what_was_not_measured(report: Report, tmp_path: Path) -> None:
+    other = record("full pass", "parts", Timing([1.0]), {"batch": 1}, nfe=1, floor_seconds=0.5)
+    assert plots.draw(replace(report, theme="parts-tiny", records=[other]), tmp_path) == []
+    one_profile = [r for r in report.records if r.settings["profile"] != "reasoning"]
+    assert len(plots.draw(replace(report, records=one_profile), tmp_path)) == 3
 
 
 def test_comparison_finds_what_got_slower(report: Report) -> None:
