@@ -82,7 +82,8 @@ def _axes(config: pytest.Config) -> Axes:
         given = config.getoption(option)
         return given or (full if config.getoption("--benchmark") else smoke)
 
-    packs = not on_gpu and config.getoption("--dtype") == "float32" and can_pack()
+    device, dtype = config.getoption("--device"), getattr(torch, config.getoption("--dtype"))
+    packs = can_pack(torch.nn.Linear(1, 1, device=device, dtype=dtype))
     # On a CPU the largest values would take most of the run and say little.
     return Axes(
         batches=values("--batches", (1, 2), (1, 8, 32) if on_gpu else (1, 8)),

@@ -88,7 +88,10 @@ def test_plain(run: Run) -> None:
             block_length=shape.block,
         )
 
-    timing = run.measure(lambda: decode(shape.answer), warmup=lambda: decode(2))
+    decoded: list[torch.Tensor] = []
+    timing = run.measure(lambda: decoded.append(decode(shape.answer)), warmup=lambda: decode(2))
+    assert decoded[-1].shape == (1, shape.answer)
+    assert not (decoded[-1] == shape.backbone.mask_token_id).any()
     settings = {"strategy": "plain", "batch": 1, "prompt": shape.prompt, "answer": shape.answer}
     run.add(
         "decoding",
@@ -180,8 +183,10 @@ def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
     ids = torch.randint(shape.backbone.vocab_size, (batch, shape.prompt), generator=generator)
     ids = ids.to(run.device)
 
+    generated: list[torch.Tensor] = []
+
     def once() -> None:
-        generate(peer, ids, shape.answer, compiled=mode == "compiled")
+        generated.append(generate(peer, ids, shape.answer, compiled=mode == "compiled"))
 
     tokens = batch * shape.answer
     if mode == "packed":
@@ -190,6 +195,7 @@ def test_autoregressive(run: Run, peer: Any, batch: int, mode: str) -> None:
         timing = run.measure(once)
     finally:
         unpack_weights(peer)
+    assert generated[-1].shape == (batch, shape.prompt + shape.answer)
     run.add(
         "decoding",
         f"autoregressive/{mode} b{batch}",

@@ -101,6 +101,7 @@ def test_encoder(run: Run, encoder: WhisperEncoder) -> None:
 def test_semantic_adapter(run: Run, hidden_states: list[Tensor]) -> None:
     adapter = SemanticAdapter(run.shape.encoder.width, run.shape.backbone.d_model)
     adapter = adapter.to(run.device, run.dtype).eval()
+    assert adapter(hidden_states[-1]).shape[-1] == run.shape.backbone.d_model
     timing = run.measure(lambda: adapter(hidden_states[-1]))
     run.add("parts", "semantic adapter, 1 window", "audio", timing)
 
@@ -148,6 +149,11 @@ def test_head_on_some_rows_against_all(run: Run, conditioned: Any) -> None:
     total = shape.prompt + shape.answer
     hidden = torch.randn(1, total, shape.backbone.d_model, device=run.device, dtype=run.dtype)
     block = hidden[:, : shape.block].contiguous()
+    tolerance = 1e-4 if run.dtype is torch.float32 else 5e-2
+    torch.testing.assert_close(
+        run.backbone.head(block), run.backbone.head(hidden)[:, : shape.block],
+        atol=tolerance, rtol=tolerance,
+    )  # fmt: skip
     _compare(
         run,
         "output head",
@@ -171,6 +177,10 @@ def test_forward_passes(run: Run, conditioned: Any) -> None:
             {"cache": cache, "window": window},
         ),
     }
+    whole, block = (conditioned(x, window, **arguments) for _, arguments in passes.values())
+    tolerance = 1e-4 if run.dtype is torch.float32 else 5e-2
+    # Nothing changed in between, so the cache is exact.
+    torch.testing.assert_close(block, whole, atol=tolerance, rtol=tolerance)
     for name, (work, arguments) in passes.items():
         timing = run.measure(lambda arguments=arguments: conditioned(x, window, **arguments))
         floor = work.work(config, run.dtype).seconds(run.rates)

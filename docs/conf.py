@@ -15,7 +15,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["results/*.md", "_build", "results"]  # tables that pages include
+exclude_patterns = ["_build", "results"]  # tables that pages include
 html_theme = "furo"
 html_title = f"dllm-audio {release}"
 

@@ -24,7 +24,7 @@ from dllm_audio.backbones.packed import PackedLinear
 from dllm_audio.errors import InvalidArgumentError
 from small_parts import character_tokenizer, small_model
 
-pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
+pytestmark = pytest.mark.skipif(not can_pack(nn.Linear(1, 1)), reason="this PyTorch has no oneDNN")
 
 
 def llada(**changes: bool) -> LLaDA:
@@ -77,6 +77,11 @@ def test_a_bias_and_other_weights_can_be_loaded() -> None:
         torch.testing.assert_close(target(x), source(x))
     with pytest.raises(RuntimeError, match=r"Missing key.*0\.weight"):
         target.load_state_dict({"0.bias": source[0].bias})
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.weight"):
+        target.load_state_dict(nn.Sequential(nn.Linear(24, 39)).state_dict())
+    target.load_state_dict(source.state_dict())  # what was refused left no trace
+    with torch.no_grad():
+        torch.testing.assert_close(target(x), source(x))
 
 
 def test_a_copy_is_packed_and_independent() -> None:
@@ -121,6 +126,18 @@ def test_a_whole_model_answers_and_is_saved_as_before(tmp_path: Path) -> None:
     assert all(torch.equal(packed[name], t) for name, t in loaded.state_dict().items())
 
 
+def test_a_layer_in_two_places_stays_one() -> None:
+    shared = nn.Linear(6, 6)
+    model = nn.Sequential(shared, nn.Sequential(shared), shared)
+    x = torch.randn(2, 6)
+    expected = model(x)
+    pack_weights(model)
+    assert model[0] is model[2] is model[1][0]
+    torch.testing.assert_close(model(x), expected)
+    unpack_weights(model)
+    assert model[0] is model[2] is model[1][0] is shared
+
+
 def test_gradients_are_refused() -> None:
     layer = pack_weights(nn.Sequential(nn.Linear(4, 3)))
     with pytest.raises(InvalidArgumentError, match="inference"):
@@ -128,7 +145,10 @@ def test_gradients_are_refused() -> None:
 
 
 def test_other_dtypes_are_refused() -> None:
+    mixed = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, dtype=torch.bfloat16))
+    assert not can_pack(mixed)
     with pytest.raises(InvalidArgumentError, match="float32 weights on the CPU"):
-        pack_weights(nn.Sequential(nn.Linear(4, 3, dtype=torch.bfloat16)))
+        pack_weights(mixed)
+    assert all(isinstance(layer, nn.Linear) for layer in mixed)  # none of them was packed
     with pytest.raises(InvalidArgumentError, match="unpack_weights"):
         pack_weights(nn.Sequential(nn.Linear(4, 3))).to(torch.bfloat16)

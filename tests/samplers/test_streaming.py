@@ -104,3 +104,13 @@ def test_one_row_at_a_time() -> None:
     predictor = TablePredictor(torch.zeros(2, 6, VOCAB), MASK, EOS)
     with pytest.raises(InvalidArgumentError, match="predictor: expected one row"):
         stream_to(Listener(), SAMPLER, predictor)
+
+
+def test_a_sampler_that_ends_without_an_output_is_named() -> None:
+    class Nothing:
+        def stream(self, predictor: Any) -> list[Any]:
+            return []
+
+    predictor = TablePredictor(sure_table([[0.9, 0.8]]), MASK)
+    with pytest.raises(InvalidArgumentError, match=r"sampler: .*carries the output"):
+        stream_to(Listener(), Nothing(), predictor)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ however many rows there are, so that a row's result does not depend on its batch
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import InvalidArgumentError
 
 Module = TypeVar("Module", bound=nn.Module)
+Layer = TypeVar("Layer", bound=nn.Module)
 
 _ROWS = 32  # the layout is chosen for products with about this many rows
 
@@ -26,9 +28,6 @@ class PackedLinear(nn.Module):
 
     Args:
         linear: float32, on the CPU; it loses its weight.
-
-    Raises:
-        InvalidArgumentError: another dtype or device.
     """
 
     packed: Tensor
@@ -37,24 +36,29 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.register_buffer("packed", _packed(linear.weight), persistent=False)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+        self.register_buffer("packed", None, persistent=False)
+        self.register_buffer("bias", None)
         # What is left of the layer waits here, hidden from the module tree, to be unpacked.
         self._layer = (linear,)
+        self._take(linear)
+
+    def _take(self, linear: nn.Linear) -> None:
+        with torch.no_grad():
+            weight = linear.weight.detach().contiguous()
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self.bias = None if linear.bias is None else linear.bias.detach()
         linear.register_parameter("weight", None)
 
     def unpacked(self) -> nn.Linear:
         """The layer that was packed, with its weight."""
-        return self._with_weight(*self._layer)
-
-    def _with_weight(self, linear: nn.Linear) -> nn.Linear:
+        (linear,) = self._layer
         linear.weight = nn.Parameter(self.weight, requires_grad=False)
         return linear.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
-        (linear,) = self._layer
-        copied = PackedLinear(self._with_weight(copy.deepcopy(linear, memo)))
-        return copied.train(self.training)
+        linear = copy.deepcopy(self.unpacked(), memo)
+        self._layer[0].register_parameter("weight", None)
+        return PackedLinear(linear).train(self.training)
 
     @property
     def weight(self) -> Tensor:
@@ -87,15 +91,10 @@ class PackedLinear(nn.Module):
         destination[prefix + "weight"] = self.weight
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        weight = state_dict.pop(prefix + "weight", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if weight is None:
-            missing_keys = args[2]
-            missing_keys.append(prefix + "weight")
-        else:
-            state_dict[prefix + "weight"] = weight
-            self.packed = _packed(weight)
+    def _load_from_state_dict(self, *args: Any) -> None:
+        linear = self.unpacked()  # knows what to check and how to name what is wrong
+        linear._load_from_state_dict(*args)
+        self._take(linear)
 
 
 def pack_weights(module: Module) -> Module:
@@ -114,7 +113,7 @@ def pack_weights(module: Module) -> Module:
 
     Raises:
         InvalidArgumentError: a layer has another dtype or device, or this build of PyTorch has no
-            oneDNN (see :func:`can_pack`).
+            oneDNN (see :func:`can_pack`); nothing is packed then.
 
     Example:
         >>> from dllm_audio.backbones import pack_weights
@@ -122,39 +121,49 @@ def pack_weights(module: Module) -> Module:
         >>> type(layers[0]).__name__, layers(torch.zeros(5, 3)).shape
         ('PackedLinear', torch.Size([5, 2]))
     """
-    if not can_pack():
+    if not _has_kernels():
         raise InvalidArgumentError("module", "a build of PyTorch with oneDNN", torch.__version__)
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(parent, name, PackedLinear(child))
+    unfit = next((weight for weight in _weights(module) if not _fits(weight)), None)
+    if unfit is not None:
+        got = f"{type(unfit.data).__name__} of {unfit.dtype} on {unfit.device}"
+        raise InvalidArgumentError("module", "float32 weights on the CPU", got)
+    _exchange(module, nn.Linear, PackedLinear)
     return module.requires_grad_(False)
 
 
 def unpack_weights(module: Module) -> Module:
     """Undo :func:`pack_weights`, in place; the layers are those from before, frozen."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, PackedLinear):
-                setattr(parent, name, child.unpacked())
+    _exchange(module, PackedLinear, PackedLinear.unpacked)
     return module
 
 
-def can_pack() -> bool:
-    """Whether this build of PyTorch has the kernels that :func:`pack_weights` needs."""
+def can_pack(module: nn.Module) -> bool:
+    """Whether :func:`pack_weights` can pack ``module`` with this build of PyTorch."""
+    return _has_kernels() and all(_fits(weight) for weight in _weights(module))
+
+
+def _has_kernels() -> bool:
     needed = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in needed
     )
 
 
-def _packed(weight: Tensor) -> Tensor:
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    return (layer.weight for layer in module.modules() if isinstance(layer, nn.Linear))
+
+
+def _fits(weight: Tensor) -> bool:
     plain = type(weight.data) is Tensor  # and not, for example, quantized
-    if not plain or weight.dtype is not torch.float32 or weight.device.type != "cpu":
-        got = f"{type(weight.data).__name__} of {weight.dtype} on {weight.device}"
-        raise InvalidArgumentError("module", "float32 weights on the CPU", got)
-    with torch.no_grad():
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(
-            weight.detach().contiguous(), _ROWS
-        )
-    return packed
+    return plain and weight.dtype is torch.float32 and weight.device.type == "cpu"
+
+
+def _exchange(module: nn.Module, kind: type[Layer], exchange: Callable[[Layer], nn.Module]) -> None:
+    """Put something else in the place of every layer of a kind inside ``module``."""
+    made: dict[Layer, nn.Module] = {}  # a layer may be used in several places
+    for parent in list(module.modules()):
+        for name, child in parent._modules.items():
+            if isinstance(child, kind):
+                if child not in made:
+                    made[child] = exchange(child)
+                parent._modules[name] = made[child]

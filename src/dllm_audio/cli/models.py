@@ -120,7 +120,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], torc
     else:
         model = AudioDiffusionLM.from_pretrained(folder, dtype=dtype, device=device)
     description["dtype"] = str(model.dtype).removeprefix("torch.")
-    if device.type == "cpu" and model.dtype is torch.float32 and can_pack():
+    if can_pack(model):
         pack_weights(model)
     return model, description, device
 

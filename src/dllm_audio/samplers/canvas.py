@@ -34,10 +34,6 @@ class ActiveRows:
         """``numbers``, with None for rows that wait for the others to finish the block."""
         return [n if left > 0 else None for n, left in zip(self.numbers, self.left, strict=True)]
 
-    def places_among(self, others: ActiveRows) -> list[int]:
-        """Where in ``others`` these rows are."""
-        return [others.numbers.index(number) for number in self.numbers]
-
 
 class Canvas:
     """Tokens ``[B, R]`` under construction.

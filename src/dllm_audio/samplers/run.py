@@ -203,7 +203,9 @@ class DecodingRun:
         return rows
 
     def _places(self, rows: ActiveRows, among: ActiveRows) -> Tensor:
-        return torch.tensor(rows.places_among(among), dtype=torch.long, device=self.canvas.device)
+        """Where in ``among`` some of its rows are, ``[N]``."""
+        places = [among.numbers.index(number) for number in rows.numbers]
+        return torch.tensor(places, dtype=torch.long, device=self.canvas.device)
 
     def _cache_of(self, predictor: Any) -> KVCache | None:
         """The preallocated cache, cut to the rows that are left."""

@@ -69,7 +69,8 @@ def stream_to(
             put_draft(_ids([gap if token == mask else token for token in draft]))
         output = step.output
     streamer.end()
-    assert output is not None  # the last step carries it
+    if output is None:
+        raise InvalidArgumentError("sampler", "one whose last step carries the output", sampler)
     return output
 
 
