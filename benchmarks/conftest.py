@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from . import plots
 from .report import Report, compare, terminal, write
 from .run import Run
 from .shapes import SHAPES
-from .strategies import LAYOUTS, STRATEGIES, Axes, matrix
+from .strategies import EXTRA_MODES, LAYOUTS, STRATEGIES, Axes, matrix
 
 RESULTS = Path(__file__).parent / "results"
 _RUN = pytest.StashKey[Run]()
@@ -49,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--batches", type=_list_of(int), metavar="1,8,32", help="CPU: 1,8")
     group.addoption("--prompts", type=_list_of(int), metavar="100,540,2000")
     group.addoption("--answers", type=_list_of(int), metavar="16,128,512", help="CPU: 16,128")
+    modes = ",".join(EXTRA_MODES)
+    group.addoption("--modes", type=_list_of(str), metavar=modes, help="default: both on a GPU")
     group.addoption("--matrix", choices=("axes", "full"), default="axes", help="default: axes")
     group.addoption("--repeats", type=int, default=5, help="timed repetitions (default: 5)")
     group.addoption("--output", type=Path, default=RESULTS, help="folder of the results")
@@ -65,12 +68,15 @@ def pytest_configure(config: pytest.Config) -> None:
             Report.load(old)
         except (OSError, ValueError, KeyError) as error:
             raise pytest.UsageError(f"--compare: {error}") from error
-    known = {*PEERS, *LAYOUTS, *STRATEGIES}
-    unknown = set(config.getoption("--strategies")) - known
-    if unknown:
-        raise pytest.UsageError(
-            f"--strategies: expected some of {sorted(known)}, got {sorted(unknown)}"
-        )
+    for option, known in {
+        "--strategies": {*PEERS, *LAYOUTS, *STRATEGIES},
+        "--modes": set(EXTRA_MODES),
+    }.items():
+        unknown = set(config.getoption(option) or ()) - known
+        if unknown:
+            raise pytest.UsageError(
+                f"{option}: expected some of {sorted(known)}, got {sorted(unknown)}"
+            )
     if torch.device(config.getoption("--device")).type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device: no CUDA device on this machine")
 
@@ -78,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _axes(config: pytest.Config) -> Axes:
     on_gpu = config.getoption("--device").startswith("cuda")
 
-    def values(option: str, smoke: Sequence[int], full: Sequence[int]) -> Sequence[int]:
+    def values(option: str, smoke: Sequence[Any], full: Sequence[Any]) -> Sequence[Any]:
         given = config.getoption(option)
         return given or (full if config.getoption("--benchmark") else smoke)
 
@@ -89,6 +95,7 @@ def _axes(config: pytest.Config) -> Axes:
         batches=values("--batches", (1, 2), (1, 8, 32) if on_gpu else (1, 8)),
         prompts=values("--prompts", (9,), (100, 540, 2000)),
         answers=values("--answers", (3,), (16, 128, 512) if on_gpu else (16, 128)),
+        extra_modes=values("--modes", EXTRA_MODES, EXTRA_MODES if on_gpu else ()),
         full=config.getoption("--matrix") == "full",
         mode="packed" if packs else "eager",
     )

@@ -32,7 +32,7 @@ LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt")
 CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual"}
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
 BASE_MODES = ("eager", "packed")  # every strategy runs in one: packed on a CPU, else eager
-MODES = (*BASE_MODES, "compiled", "graphed")
+EXTRA_MODES = ("compiled", "graphed")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Case:
         answer: new tokens a row.
         block: block length.
         profile: name of a confidence profile, or None for the bare random weights.
-        mode: one of ``MODES``.
+        mode: one of ``BASE_MODES`` and ``EXTRA_MODES``.
     """
 
     strategy: str
@@ -107,6 +107,7 @@ class Axes:
         answers: new tokens.
         full: every combination, instead of one axis at a time.
         mode: one of ``BASE_MODES``, for all cases that do not compare modes.
+        extra_modes: those of ``EXTRA_MODES`` to compare with it.
     """
 
     batches: Sequence[int] = ()
@@ -114,6 +115,7 @@ class Axes:
     answers: Sequence[int] = ()
     full: bool = False
     mode: str = "eager"
+    extra_modes: Sequence[str] = ()
 
 
 def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
@@ -134,12 +136,14 @@ def matrix(shape: Shape, axes: Axes, chosen: Sequence[str] = ()) -> list[Case]:
 
 def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
     # One token a step is comparable with the plain loop.  Without a cache the block length does
-    # not change what a pass costs: with two modes, each layout shows one of them.
-    left_out = {"eager": "low_confidence", "packed": "block"} if anchor.mode == "packed" else {}
-    for mode, layout in product(left_out or ("eager",), LAYOUTS):
-        if layout != left_out.get(mode):
-            yield replace(anchor, strategy=f"{layout}/fixed", mode=mode)
-    for mode in MODES[len(BASE_MODES) :]:
+    # not change what a pass costs: one layout shows it.  The eager mode stands beside another for
+    # what a user gets who changes nothing but the sampler.
+    for layout in LAYOUTS:
+        if layout != "block" or anchor.mode == "eager":
+            yield replace(anchor, strategy=f"{layout}/fixed")
+        if layout in CACHES and anchor.mode != "eager":
+            yield replace(anchor, strategy=f"{layout}/fixed", mode="eager")
+    for mode in axes.extra_modes:
         yield replace(anchor, mode=mode)
     for profile, strategy in product(("asr", "reasoning"), STRATEGIES):
         layout, _, rule = strategy.partition("/")
@@ -149,7 +153,8 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
         if rule == "threshold" or (rule != "fixed" and not one_is_enough):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")
-    yield replace(best, mode="graphed")
+    for mode in axes.extra_modes:
+        yield replace(best, mode=mode)
     for batch in axes.batches:
         yield replace(best, batch=batch)
         yield replace(best, strategy="prefix/threshold", batch=batch)

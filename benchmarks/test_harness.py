@@ -20,7 +20,7 @@ from .profiles import PROFILES, ProfiledPredictor, draw
 from .report import Report, compare, markdown, record, terminal, write
 from .run import Run
 from .shapes import SHAPES, build_backbone
-from .strategies import LAYOUTS, STRATEGIES, Axes, Case, matrix, sampler
+from .strategies import CACHES, LAYOUTS, STRATEGIES, Axes, Case, matrix, sampler
 
 CPU = torch.device("cpu")
 
@@ -121,8 +121,10 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     full = matrix(shape, replace(axes, full=True))
     assert len(full) == 2 * (len(LAYOUTS) + 2 * (len(STRATEGIES) - len(LAYOUTS)))
     packed = matrix(shape, replace(axes, mode="packed"))
-    assert len({c.label for c in packed}) == len(packed) == len(cases) + len(LAYOUTS) - 2
-    assert {c.mode for c in packed if c.profile} == {"packed", "graphed"}
+    assert len({c.label for c in packed}) == len(packed) == len(cases) - 1 + len(CACHES)
+    assert {c.mode for c in packed if c.profile} == {"packed"}
+    graphed = matrix(shape, replace(axes, extra_modes=("graphed",)))
+    assert [c.mode for c in graphed if c not in cases] == ["graphed", "graphed"]
     assert {c.strategy for c in matrix(shape, axes, ["dual/threshold"])} == {"dual/threshold"}
     assert {c.layout for c in matrix(shape, axes, ["prefix"])} == {"prefix"}
 

@@ -292,38 +292,6 @@ def test_loss_on_masked_rows_against_all(run: Run) -> None:
     )
 
 
-def test_training_step(run: Run, encoder: WhisperEncoder) -> None:
-    """One step of adapter training: encoder and backbone frozen."""
-    shape, config = run.shape, run.shape.backbone
-    frames = encoder.window_frames
-    torch.manual_seed(0)
-    adapter = SemanticAdapter(shape.encoder.width, config.d_model).to(run.device, run.dtype)
-    optimizer = torch.optim.AdamW(adapter.parameters(), lr=1e-4)
-    features = torch.randn(2, shape.encoder.n_mels, frames, device=run.device, dtype=run.dtype)
-    lengths = torch.full((2,), frames, device=run.device)
-    ids = torch.randint(config.vocab_size - 2, (2, max(shape.prompt // 5, 2)), device=run.device)
-    x_0 = torch.randint(config.vocab_size - 2, (2, shape.answer), device=run.device)
-    t = torch.tensor([0.4, 0.8], device=run.device)
-    mask = mask_tokens(x_0, t, config.mask_token_id).mask
-    loss = MaskedDiffusionLoss()
-
-    def step() -> None:
-        output = encoder(features, lengths)
-        embeds = adapter(output.last_hidden_state)
-        audio = AudioEmbeddings(embeds, torch.full_like(lengths, embeds.shape[1]))
-        predictor = condition(run.backbone, ids, audio=audio, audio_start=1)
-        loss(predictor, x_0, mask, t).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    before = adapter.state_dict()
-    before = {name: value.clone() for name, value in before.items()}
-    step()
-    assert any(not torch.equal(before[name], value) for name, value in adapter.state_dict().items())
-    timing = run.measure(step)
-    run.add("parts", "training step, batch 2", "training", timing)
-
-
 def test_loading_time(run: Run, tmp_path: Path) -> None:
     size = sum(p.numel() * p.element_size() for p in run.backbone.parameters())
     if size > LOADING_LIMIT or shutil.disk_usage(tmp_path).free < 2 * size:
