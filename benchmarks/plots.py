@@ -26,9 +26,15 @@ def _color(name: str) -> str:
 
 
 def _short(r: Record, plain_modes: tuple[str, ...] = BASE_MODES) -> str:
-    """The strategy, with its mode unless that goes without saying."""
+    """The strategy in words, with its mode unless that goes without saying."""
     mode = r.settings.get("mode", "eager")
-    return str(r.settings["strategy"]) + (f" {mode}" if mode not in plain_modes else "")
+    name = str(r.settings["strategy"]).replace("kept_prompt", "dual, prompt once")
+    return name + (f", {mode}" if mode not in plain_modes else "")
+
+
+def _weights(records: list[Record]) -> str:
+    """What a title says about the weights of all of them."""
+    return ", packed weights" if any(r.settings.get("mode") == "packed" for r in records) else ""
 
 
 def _peers(report: Report) -> dict[str, float]:
@@ -85,7 +91,11 @@ def _steps(report: Report, path: Path) -> Path | None:
         axes.barh(i, measured, color=_color(r.name), height=0.6)
         axes.plot([floor, floor], [i - 0.38, i + 0.38], color="black", lw=2)
         axes.text(
-            measured, i, f" {measured:.3g} ms, {measured / floor:.2f} x floor", va="center", size=8
+            max(measured, floor),
+            i,
+            f"  {measured:.3g} ms, {measured / floor:.2f} x floor",
+            va="center",
+            size=8,
         )
     names = [_short(r, ("eager",)) for r in chosen]
     axes.set_yticks(range(len(chosen)), names[::-1])
@@ -105,31 +115,27 @@ def _batches(report: Report, path: Path) -> Path | None:
         if r.settings.get("strategy") in _BATCHED
         and r.group != "lengths"
         and r.settings.get("profile") != "reasoning"
+        and r.settings.get("mode", "packed") in BASE_MODES
     ]
     if len({r.settings["batch"] for r in chosen}) < 2:
         return None
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name in dict.fromkeys(_short(r) for r in chosen):
-        points = sorted(
-            (r.settings["batch"], r.numbers["tokens_per_second"])
-            for r in chosen
-            if _short(r) == name
-        )
-        style = "--" if name == f"{_PEER}/packed" else "-"
-        axes.plot(*zip(*points, strict=True), style, marker="o", color=_color(name), label=name)
-        x, y = points[-1]
-        axes.annotate(f"{y:.0f}", (x, y), (7, 0), textcoords="offset points", va="center", size=8)
-        x, y = points[0]
-        axes.annotate(
-            f"{y:.0f}", (x, y), (-7, 0), textcoords="offset points", va="center", ha="right", size=8
-        )
+    figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    for strategy in dict.fromkeys(r.settings["strategy"] for r in chosen):
+        rows = [r for r in chosen if r.settings["strategy"] == strategy]
+        points = sorted((r.settings["batch"], r.numbers["tokens_per_second"]) for r in rows)
+        style = "--" if strategy == f"{_PEER}/packed" else "-"
+        label = f"{_short(rows[0])}: {', '.join(f'{rate:.0f}' for _, rate in points)}"
+        color = _color(strategy)
+        axes.plot(*zip(*points, strict=True), style, marker="o", color=color, label=label)
     batches = sorted({r.settings["batch"] for r in chosen})
-    axes.set(xlabel="batch", ylabel="tokens per second", xscale="log", yscale="log")
+    axes.set(xlabel="batch", ylabel="tokens per second", xscale="log")
+    axes.set_ylim(bottom=0)
     axes.set_xticks(batches, [str(b) for b in batches], minor=False)
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, "Throughput against batch (ASR confidence profile)", path)
+    title = f"Throughput against batch (simulated ASR confidences{_weights(chosen)})"
+    return _save(figure, report, title, path)
 
 
 def _strategies(report: Report, path: Path) -> Path | None:
@@ -153,15 +159,17 @@ def _strategies(report: Report, path: Path) -> Path | None:
         values = [r.numbers["tokens_per_second"] for r in bars]
         axes.barh([_short(r) for r in bars], values, color=[_color(r.name) for r in bars])
         for i, value in enumerate(values):
-            axes.text(value, i, f" {value:.0f}", va="center", size=8)
+            text = axes.text(value, i, f" {value:.0f}", va="center", size=8)
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         if peers:
             mode, rate = max(peers.items(), key=lambda peer: peer[1])
             color = LAYOUT_COLORS[_PEER]
             label = f"{_PEER} ({mode}): {rate:.0f}"
             axes.axvline(rate, color=color, ls="--", lw=1.2, label=label)
             axes.legend(frameon=False, fontsize=8, loc="upper right")
-        axes.set_title(f"{profile} confidence profile", size=9)
+        axes.set_title(f"simulated confidences: {profile}", size=9)
         axes.set_xlabel("tokens per second")
         axes.tick_params(axis="y", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, "Throughput by strategy, batch 1", path)
+    weights = _weights([r for records in chosen.values() for r in records])
+    return _save(figure, report, f"Throughput by strategy, batch 1{weights}", path)

@@ -156,7 +156,8 @@ def rows(report: Report, group: str) -> list[list[str]]:
         if r.group != group:
             continue
         numbers, per_pass = r.numbers, r.median / r.numbers["nfe"] if "nfe" in r.numbers else None
-        comparable = plain and r.settings.get("tokens") == plain.settings.get("tokens")
+        same_task = ("tokens", "batch", "prompt", "answer")
+        comparable = plain and all(r.settings.get(k) == plain.settings.get(k) for k in same_task)
         floor = numbers.get("floor_seconds")
         table.append(
             [
@@ -170,12 +171,14 @@ def rows(report: Report, group: str) -> list[list[str]]:
                 f"{r.median / floor:.2f}" if floor else "",
                 f"{plain.median / r.median:.1f}" if plain and comparable else "",
                 f"{100 * numbers['accuracy']:.1f} %" if "accuracy" in numbers else "",
-                f"{numbers['peak_memory_bytes'] / 1e9:.2f} GB"
-                if "peak_memory_bytes" in numbers
-                else "",
+                _size(numbers["peak_memory_bytes"]) if "peak_memory_bytes" in numbers else "",
             ]
         )
     return table
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:

@@ -40,7 +40,7 @@ def make_clips() -> None:
     waves = {name: load_audio(CLIPS / f"{name}.ogg") for name in ("four_digits", "command")}
     soundfile.write("digits.wav", waves["four_digits"], 16000)
     soundfile.write("command.wav", waves["command"], 16000)
-    pause = torch.zeros(8000)
+    pause = torch.zeros(24000)  # so that a window of 4 s holds one clip
     long = torch.cat([waves["four_digits"], pause, waves["command"], pause, waves["four_digits"]])
     soundfile.write("long.wav", long, 16000)
     Path("broken.wav").write_text("no sound")

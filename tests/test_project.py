@@ -16,7 +16,8 @@ TEST_COMMAND = "pip install -c constraints.txt -e '.[test]' && pytest -n 2"
 MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:work|root|home/\w+|Users/\w+)/\w")
 BRITISH = re.compile(
     r"\b\w*(?:colour|behaviour|favour|neighbour|normalis|optimis|initialis|serialis|summaris"
-    r"|synthesis(?:e|ing)|tokenis|quantis|regularis|parallelis|vectoris|generalis|centre)\w*",
+    r"|synthesis(?:e|ing)|tokenis|quantis|regularis|parallelis|vectoris|generalis|centre"
+    r"|licence)\w*",
     re.IGNORECASE,
 )
 QUOTED = {"wer.py", "test_wer.py"}  # the normalizer that turns British spelling into American

@@ -105,8 +105,7 @@ class Generation:
     """What :meth:`dllm_audio.AudioDiffusionLM.generate` returns.
 
     Attributes:
-        texts: one answer a row, cut at its end and without special tokens; None without a
-            tokenizer.
+        texts: one answer a row, cut at its end and without special tokens.
         output: tokens, lengths, forward passes and trace.
     """
 

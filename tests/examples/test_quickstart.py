@@ -1,5 +1,6 @@
 """The quickstart answers, draws and explains what it cannot do."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import soundfile as sf
 SCRIPT = Path(__file__).parents[2] / "examples" / "quickstart.py"
 
 
-def run(*options, cwd):
+def run(*options, cwd, **environment):
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, options)],
         cwd=cwd,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=250,
@@ -46,3 +48,13 @@ def test_it_takes_a_file_of_one_s_own_and_refuses_what_is_none(tmp_path):
     assert result.returncode == 1
     assert "text.wav" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_without_matplotlib_it_answers_and_says_what_a_picture_needs(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('matplotlib')")
+    sf.write(tmp_path / "mine.wav", np.zeros(8000), 16000)
+    result = run("--audio", "mine.wav", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "no picture: matplotlib is needed" in result.stdout
+    assert not (tmp_path / "denoising_order.png").exists()

@@ -141,7 +141,7 @@ def _load_published(
         llada=arguments.llada,
         stage=2 if arguments.stage is None else arguments.stage,
         device=device,
-        dtype=dtype or torch.float32,
+        dtype=dtype,
     )
 
 

@@ -109,6 +109,7 @@ class VRPOLoss(DPOLoss):
         sampling: how the ELBOs are drawn.
 
     Example:
+        >>> import torch
         >>> zero, one = torch.zeros(2), torch.ones(2)
         >>> VRPOLoss(beta=0.2)(one, zero, zero, zero).margin
         tensor([0.2000, 0.2000])

@@ -20,6 +20,16 @@ class EntropyBound(CommitRule):
 
     Args:
         gamma: bound in nats, >= 0.
+
+    Raises:
+        InvalidArgumentError: ``gamma`` below 0.
+
+    Example:
+        >>> entropy = torch.tensor([[0.30, 0.02, 0.07]])
+        >>> masked = torch.ones(1, 3, dtype=torch.bool)
+        >>> state = CommitState(-entropy, masked, entropy, torch.tensor([3]), 0, None)
+        >>> EntropyBound(0.1).commit(state)  # 0.02 + 0.07 + 0.30 - 0.30 <= 0.1
+        tensor([[True, True, True]])
     """
 
     gamma: float = 0.1

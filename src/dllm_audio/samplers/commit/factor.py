@@ -23,6 +23,16 @@ class Factor(CommitRule):
         factor: larger commits more at once.
         commit_last: follow the reference implementation, which also commits the very last masked
             position when the walk stops exactly there.
+
+    Raises:
+        InvalidArgumentError: ``factor`` below 0 or not finite.
+
+    Example:
+        >>> import torch
+        >>> confidence = torch.tensor([[0.90, 0.40, 0.70, 0.60]])
+        >>> state = CommitState(confidence, confidence > 0, None, torch.tensor([4]), 0, None)
+        >>> Factor(1.0).commit(state)  # 0.90 and 0.70 pass, 0.60 < 1 - 1 / 4
+        tensor([[ True, False,  True, False]])
     """
 
     factor: float

@@ -18,6 +18,9 @@ class Hierarchical(CommitRule):
     Args:
         high: every position at or above it is committed.
         low: the best position of each run is committed at or above it.
+
+    Raises:
+        InvalidArgumentError: ``low`` above ``high``.
     """
 
     high: float = 0.92

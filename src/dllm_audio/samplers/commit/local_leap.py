@@ -19,6 +19,16 @@ class LocalLeap(CommitRule):
         anchor: confidence that makes a masked position an anchor.
         relaxed: confidence that suffices within ``radius`` positions of an anchor.
         radius: reach of an anchor in positions, within the block.
+
+    Raises:
+        InvalidArgumentError: ``relaxed`` above ``anchor``, or a radius that is no integer >= 0.
+
+    Example:
+        >>> import torch
+        >>> confidence = torch.tensor([[0.95, 0.80, 0.50, 0.80]])
+        >>> state = CommitState(confidence, confidence > 0, None, torch.tensor([4]), 0, None)
+        >>> LocalLeap(radius=2).commit(state)  # the last one is too far from the anchor
+        tensor([[ True,  True, False, False]])
     """
 
     anchor: float = 0.9

@@ -24,6 +24,10 @@ class FixedQuota(CommitRule):
 
     Raises:
         InvalidArgumentError: ``steps`` below 1, or below the number of blocks.
+
+    Example:
+        >>> FixedQuota(7).plan([32, 32])
+        [4, 3]
     """
 
     steps: int

@@ -18,6 +18,16 @@ class Threshold(CommitRule):
         tau: threshold at the first step of a block.
         decay: how much the threshold falls with every further step of the block.
         floor: where the decay ends.
+
+    Raises:
+        InvalidArgumentError: ``decay`` below 0, or a ``tau`` that is no number.
+
+    Example:
+        >>> import torch
+        >>> confidence = torch.tensor([[0.95, 0.80, 0.92]])
+        >>> state = CommitState(confidence, confidence > 0, None, torch.tensor([3]), 0, None)
+        >>> Threshold(0.9).commit(state)
+        tensor([[ True, False,  True]])
     """
 
     tau: float
