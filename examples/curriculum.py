@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import logging
 import multiprocessing
@@ -18,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -56,12 +57,14 @@ from dllm_audio.training import (
     Stage,
     StageData,
     assemble,
+    check_settings,
     count_parameters,
     estimate_memory,
     is_complete,
     load_stage,
     merge_lora,
     meta_foundation,
+    run_settings,
     run_stage,
     stage_parameters,
 )
@@ -108,6 +111,10 @@ class ToyWorld:
 
     @cached_property
     def foundation(self) -> Foundation:
+        """What makes the features and the prompts."""
+        return self.load_foundation()
+
+    def load_foundation(self) -> Foundation:
         """Encoder, language model and tokenizer of the small model."""
         small = AudioDiffusionLM.from_pretrained(self.model, dtype=torch.float32)
         acoustic = small.adapter.acoustic
@@ -311,8 +318,10 @@ def parser(description: str, recipe: Recipe, default: str) -> argparse.ArgumentP
         "without it the toy curriculum is trained on embedded data",
     )  # fmt: skip
     made.add_argument(
-        "--output", type=Path, default=Path("runs") / recipe.name,
-        help="folder of the run; start the same command again and an interrupted run goes on",
+        "--output", type=Path,
+        help="folder of the run; start the same command again and an interrupted run goes on "
+        f"(default: {Path('runs') / recipe.name}, with --max-steps N "
+        f"{Path('runs') / recipe.name}-N-steps)",
     )  # fmt: skip
     made.add_argument(
         "--stage", default=default, choices=[*(n[-1] for n in recipe.names), "all"],
@@ -324,7 +333,8 @@ def parser(description: str, recipe: Recipe, default: str) -> argparse.ArgumentP
     )
     made.add_argument("--seed", type=int, default=0, help="of weights, order, noise and dropout")
     made.add_argument(
-        "--report-to", default="none", help="tensorboard, wandb, ...: what transformers knows"
+        "--report-to",
+        help="tensorboard, wandb, ...: what transformers knows (default: the config's, or none)",
     )
     made.add_argument("--skip-evaluation", action="store_true", help="train only, no table")
     made.add_argument(
@@ -350,6 +360,9 @@ def main(description: str, recipe: Recipe, encoder: str, default: str = "all") -
         default: stage to run unless told.
     """
     args = parser(description, recipe, default).parse_args()
+    if args.output is None:  # a smoke run must not be taken for the real one
+        suffix = "" if args.max_steps is None else f"-{args.max_steps}-steps"
+        args.output = Path("runs") / f"{recipe.name}{suffix}"
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if args.estimate:
@@ -380,7 +393,6 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
     config = RunConfig.from_file(args.config) if args.config else None
     smoke = args.max_steps is not None and args.max_steps < 20
     world = ToyWorld(args.output, 16 if smoke else 2500, 1 if smoke else 30)
-    foundation = config.load_foundation() if config else world.foundation
     results: dict[str, dict[str, float]] = {}
     for stage in recipe.stages:
         if args.stage not in ("all", stage.name[-1]):
@@ -391,8 +403,8 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
         if smoke and not config:
             stage = stage.changed(batch_size=2, warmup_steps=1)
         folder = args.output / stage.name
-        model, rank = run_one(stage, foundation, config or world, folder, args)
-        if config or rank:
+        model = run_one(stage, config or world, folder, args)
+        if model is None or config or int(os.environ.get("RANK", 0)):
             continue
         if not args.skip_evaluation:
             results[stage.name] = evaluate(model, world, folder)
@@ -412,25 +424,33 @@ def toy_stage(stage: Stage) -> Stage:
 
 
 def run_one(
-    stage: Stage, foundation: Foundation, source: Any, folder: Path, args: argparse.Namespace
-) -> tuple[AudioDiffusionLM, int]:
-    """Train one stage unless it is complete; the trained model and this process's rank."""
+    stage: Stage, source: RunConfig | ToyWorld, folder: Path, args: argparse.Namespace
+) -> AudioDiffusionLM | None:
+    """Train one stage unless it is complete; the trained model, at full scale None."""
+    full_scale = isinstance(source, RunConfig)
+    origin = {"encoder": source.encoder, "backbone": source.backbone} if full_scale else {}
     if is_complete(folder):
+        check_settings(folder, run_settings(stage, args.seed, origin))
         print(f"{stage.name}: complete, in {folder}")
-        return load_stage(foundation, stage, folder), 0
+        return None if full_scale else load_stage(source.load_foundation(), stage, folder)
+    # Each stage loads its own: the one before may have left its model sharded over the GPUs.
+    foundation = source.load_foundation()
     previous = None if stage.starts_from is None else folder.parent / stage.starts_from
     model = assemble(foundation, stage, args.seed, previous)
     print(f"{stage.name}: {count_parameters(model)}", flush=True)
-    options: dict[str, Any] = {"report_to": args.report_to}
-    if isinstance(source, RunConfig):
-        data = source.load_data(stage, foundation)
-        options |= source.arguments
+    if full_scale:
+        data, options = source.load_data(stage, foundation), dict(source.arguments)
     else:
-        data = source.data(stage)
-        steps = stage.optimization.max_steps
-        options |= {"save_steps": max(steps // 10, 1), "eval_steps": max(steps // 5, 1)}
-    trainer = run_stage(stage, model, data, folder, seed=args.seed, **options)
-    return model.eval(), trainer.args.process_index
+        data, steps = source.data(stage), stage.optimization.max_steps
+        options = {"save_steps": max(steps // 10, 1), "eval_steps": max(steps // 5, 1)}
+    if args.report_to is not None:
+        options["report_to"] = args.report_to
+    run_stage(stage, model, data, folder, seed=args.seed, origin=origin, **options)
+    if full_scale:
+        del model, foundation
+        gc.collect()
+        return None
+    return model.eval()
 
 
 def evaluate(model: AudioDiffusionLM, world: ToyWorld, folder: Path) -> dict[str, float]:

@@ -44,6 +44,10 @@ def test_all_stages_of_diffa2(start, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(answer.texts) == 1
     start("diffa2_sft", "--max-steps", 2, "--output", tmp_path)
     assert "stage4: complete" in capsys.readouterr().out
+    # Two steps are not passed off as a whole run, nor as one with another seed.
+    for other in ((), ("--max-steps", 2, "--seed", 1)):
+        with pytest.raises(SystemExit, match="stage1 holds a run with other settings"):
+            start("diffa2_sft", *other, "--output", tmp_path)
 
 
 def test_both_stages_of_diffa(start, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +19,15 @@ from dllm_audio.training import (
     Preference,
     StageData,
     assemble,
+    check_settings,
     is_complete,
     load_stage,
+    run_settings,
     run_stage,
     trained_weights,
 )
 from dllm_audio.training.config import RunConfig
+from dllm_audio.training.identity import claim
 
 from .tiny import LORA, TOKENIZER, collator, rows, tiny_model
 
@@ -95,6 +100,50 @@ def test_other_settings_do_not_go_on_with_a_run(tmp_path: Path, foundation: Foun
         run_stage(other, assemble(foundation, other), data(False), tmp_path, **OPTIONS)
     with pytest.raises(TrainingError, match="seed"):
         run_stage(first, assemble(foundation, first), data(False), tmp_path, seed=2, **OPTIONS)
+
+
+def test_rows_may_be_spread_otherwise_but_not_be_others(
+    tmp_path: Path, foundation: Foundation
+) -> None:
+    first = next(stages()).changed(batch_size=2, accumulation=2)
+    run_stage(first, assemble(foundation, first), data(False), tmp_path, **OPTIONS)
+    spread = first.changed(batch_size=4, accumulation=1)
+    run_stage(spread, assemble(foundation, spread), data(False), tmp_path, **OPTIONS)
+    fewer = first.changed(accumulation=1)
+    with pytest.raises(TrainingError, match="rows per step: 4 then, 2 now"):
+        run_stage(fewer, assemble(foundation, fewer), data(False), tmp_path, **OPTIONS)
+    model, origin = assemble(foundation, first), {"backbone": "other"}
+    with pytest.raises(TrainingError, match="origin"):
+        run_stage(first, model, data(False), tmp_path, origin=origin, **OPTIONS)
+
+
+def test_a_note_of_settings_is_never_half_written(
+    tmp_path: Path, foundation: Foundation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = next(stages())
+    run_stage(first, assemble(foundation, first), data(False), tmp_path, **OPTIONS)
+    note, whole = tmp_path / "stage.json", (tmp_path / "stage.json").read_bytes()
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        claim(tmp_path, run_settings(first.changed(learning_rate=1.0), 0))
+    assert note.read_bytes() == whole
+    note.write_text("{")
+    with pytest.raises(TrainingError, match=r"stage.json: cannot be read"):
+        check_settings(tmp_path, run_settings(first, 0))
+
+
+def test_a_stage_of_another_rank_is_refused(tmp_path: Path, foundation: Foundation) -> None:
+    third = replace(list(stages())[2], starts_from=None)
+    run_stage(third, assemble(foundation, third), data(False), tmp_path, **OPTIONS)
+    wider = replace(third, lora=replace(third.lora, rank=2 * third.lora.rank))
+    with pytest.raises(CheckpointError, match="does not fit this stage"):
+        assemble(foundation, wider, previous=tmp_path)
 
 
 def test_a_stage_needs_the_one_before(tmp_path: Path, foundation: Foundation) -> None:

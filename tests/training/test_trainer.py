@@ -21,6 +21,7 @@ from dllm_audio.training import (
     ExactTrainer,
     PreferenceTask,
     Reference,
+    attach_lora,
     checkpoints,
     last_good_checkpoint,
     state,
@@ -94,12 +95,18 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     assert difference(plain, recomputed) < 1e-10
 
 
-def test_bfloat16_keeps_trained_weights_in_float32(tmp_path: Path) -> None:
-    model = lora_model()
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_bfloat16_keeps_trained_weights_in_float32(tmp_path: Path, stored: torch.dtype) -> None:
+    model = tiny_model()
+    model.backbone.to(stored)
+    attach_lora(model.backbone, LORA)
+    train_only(model, ["adapter", "lora"])
     args = arguments(tmp_path, bf16=True, max_steps=2)
     trainer = ExactTrainer(DiffusionTask(model), args, rows(8), None, collator())
     trainer.resume()
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    moments = trainer.optimizer.optimizer.state.values()
+    assert {m["exp_avg_sq"].dtype for m in moments} == {torch.float32}
     assert all(math.isfinite(e["loss"]) for e in trainer.state.log_history if "loss" in e)
 
 
@@ -132,6 +139,25 @@ def test_a_run_stopped_again_and_again_ends_as_an_undisturbed_one(tmp_path: Path
     assert difference(whole, resumed) == 0.0
     steps = [e["step"] for e in resumed.state.log_history if "loss" in e]
     assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_at_its_end_takes_no_further_step(tmp_path: Path) -> None:
+    # Killed after the last checkpoint; a constant rate would show a step too many.
+    options = {"max_steps": 4, "lr_scheduler_type": "constant", "warmup_steps": 0}
+    options |= {"save_strategy": "steps", "save_steps": 2}
+    whole = run(tmp_path, **options)
+    again = run(tmp_path, **options)
+    assert again.state.global_step == 4
+    assert difference(whole, again) == 0.0
+    assert not (tmp_path / "checkpoint-5").exists()
+
+
+def test_one_process_uses_one_device(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    args = arguments(tmp_path)
+    args._n_gpu = 2
+    trainer = ExactTrainer(DiffusionTask(lora_model()), args, rows(4), None, collator())
+    assert trainer.args.n_gpu == 1
+    assert "one of 2 GPUs is used" in caplog.text
 
 
 def test_evaluation_does_not_disturb_training(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from .checkpoints import last_good_checkpoint
 from .curves import CurvePlot, plot_curves
 from .estimate import MemoryEstimate, estimate_memory, meta_foundation, stage_parameters
 from .freezing import ParameterCount, count_parameters, train_only
+from .identity import check_settings, run_settings
 from .lora import LoRASettings, attach_lora, detach_lora, lora_switched, merge_lora
 from .reference import REFERENCE_KINDS, Reference
 from .run import (
@@ -43,6 +44,7 @@ __all__ = [
     "Task",
     "assemble",
     "attach_lora",
+    "check_settings",
     "count_parameters",
     "detach_lora",
     "estimate_memory",
@@ -53,6 +55,7 @@ __all__ = [
     "merge_lora",
     "meta_foundation",
     "plot_curves",
+    "run_settings",
     "run_stage",
     "stage_parameters",
     "train_only",

@@ -68,6 +68,12 @@ def attach_lora(backbone: nn.Module, settings: LoRASettings, name: str = POLICY)
         # Several sets side by side are what is wanted here.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         peft.inject_adapter_in_model(config, backbone, adapter_name=name)
+    # peft makes the updates as narrow as the weights beside them.  In bfloat16 a step of the
+    # optimizer is smaller than the distance to the next number and would be rounded away.
+    for layer in lora_layers(backbone):
+        for matrices in (layer.lora_A, layer.lora_B):
+            if name in matrices and matrices[name].weight.element_size() < 4:
+                matrices[name].float()
     # peft freezes what it does not add; what trains is the caller's business.
     for parameter in trained:
         parameter.requires_grad_(True)

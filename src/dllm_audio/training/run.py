@@ -8,11 +8,10 @@ resumes a recipe of many stages.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from . import checkpoints
 from .arguments import training_arguments
 from .curves import CurvePlot
 from .freezing import train_only
+from .identity import claim, run_settings
 from .lora import attach_lora, detach_lora
 from .noise import derive_seed
 from .reference import Reference
@@ -47,7 +47,6 @@ logger = logging.getLogger(__name__)
 
 FINAL = "final"
 WEIGHTS = "trained.safetensors"
-_SETTINGS = "stage.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +147,13 @@ def take_over(model: AudioDiffusionLM, folder: Path) -> None:
     """Load what an earlier stage trained; the first stage's learned vectors may find no place.
 
     Raises:
-        CheckpointError: damaged, or weights without a place in the model.
+        CheckpointError: damaged, or weights without a place in the model or of other shapes.
     """
     weights = trained_weights(folder)
-    unused = model.load_state_dict(weights, strict=False).unexpected_keys
+    try:
+        unused = model.load_state_dict(weights, strict=False).unexpected_keys
+    except RuntimeError as error:  # another shape, in torch's words
+        raise CheckpointError(f"{folder} does not fit this stage: {error}") from error
     if set(unused) - {"adapter.prompts"}:
         raise CheckpointError(f"{folder}: no place in the model for {sorted(unused)[:3]}")
 
@@ -184,6 +186,7 @@ def run_stage(
     folder: str | Path,
     *,
     seed: int = 0,
+    origin: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> ExactTrainer:
     """Train a stage, or go on with it, and write its final weights.
@@ -194,6 +197,8 @@ def run_stage(
         data: what to learn from.
         folder: of the stage.
         seed: of order, noise and dropout.
+        origin: names of what else makes the run what it is (weights, data), for the record; an
+            interrupted run goes on with the same ones only.
         options: further ``TrainingArguments``, for example ``report_to`` or ``save_steps``.
 
     Returns:
@@ -216,7 +221,8 @@ def run_stage(
         },
     )
     if arguments.process_index == 0:
-        _claim(folder, stage, seed)
+        rows = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+        claim(folder, run_settings(stage, seed, origin, rows * arguments.world_size))
     trainer = ExactTrainer(
         make_task(stage, model),
         arguments,
@@ -243,23 +249,6 @@ def make_task(stage: Stage, model: AudioDiffusionLM) -> Task:
     if objective.needs_reference:
         reference = Reference(stage.preference.reference, model, stage.lora)
     return PreferenceTask(model, objective, reference)
-
-
-def _claim(folder: Path, stage: Stage, seed: int) -> None:
-    """Note the settings of a run, or check that they are those it was started with."""
-    # How long to train may be extended; everything else would make another run.
-    settings = json.loads(json.dumps({"seed": seed, **asdict(stage)}))
-    path = folder / _SETTINGS
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(k for k in settings.keys() | found.keys() if settings[k] != found.get(k))
-        if changed and checkpoints.numbered_checkpoints(folder):
-            raise TrainingError(
-                f"{folder} holds a run with other settings ({', '.join(changed)}); choose another "
-                "folder, or remove it to start anew"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
 def _write_final(folder: Path, weights: dict[str, Tensor]) -> None:

@@ -59,6 +59,9 @@ class ExactTrainer(Trainer):
         self._saving_to: Path | None = None
         self._problem: Exception | None = None
         self._sums: dict[str, tuple[Tensor, int]] = {}
+        if args.n_gpu > 1:  # transformers would spread each batch with DataParallel, and inexactly
+            logger.warning("one of %d GPUs is used; torchrun uses all of them", args.n_gpu)
+            args._n_gpu = 1
         super().__init__(
             model=task,
             args=args,
@@ -82,6 +85,14 @@ class ExactTrainer(Trainer):
         """Set the epoch of the order; called when an epoch begins or is resumed."""
         if self._order is not None:
             self._order.set_epoch(epoch)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # A run that was killed between its last checkpoint and its end has nothing left to learn;
+        # transformers would take one step more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
 
     # Loss.
 
