@@ -11,14 +11,15 @@ from transformers import WhisperConfig
 from ..backbones import LLaDA, LLaDAConfig
 from ..encoders import WhisperEncoder
 from ..errors import InvalidArgumentError
+from ..losses.cross_entropy import DEFAULT_CHUNK_ROWS
 from .freezing import ParameterCount, count_parameters
 from .run import AdapterSettings, Foundation, assemble
 from .stages import Stage
 
 _FLOAT32, _BF16 = 4, 2
 _GIB = 2**30
-# Rows of the output head that exist at once in the loss; logits, their gradient, and softmax.
-_LOSS_ROWS, _LOSS_COPIES = 512, 3
+# Of the output head's rows that exist at once: logits, their gradient, and softmax.
+_LOSS_COPIES = 3
 
 ENCODERS: dict[str, dict[str, Any]] = {
     "openai/whisper-small": {
@@ -160,5 +161,5 @@ def estimate_memory(
         moments=trained * 2 * _FLOAT32 // shards,
         reference=copies // shards,
         activations=inputs + block if recompute else block * config.n_layers,
-        loss=_LOSS_ROWS * config.vocab_size * _FLOAT32 * _LOSS_COPIES,
+        loss=DEFAULT_CHUNK_ROWS * config.vocab_size * _FLOAT32 * _LOSS_COPIES,
     )
