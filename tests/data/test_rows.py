@@ -172,6 +172,15 @@ def test_files(tmp_path: Path) -> None:
         read_json_rows(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_json_lines_end_at_newlines_alone(tmp_path: Path, end: str) -> None:
+    rows = [{**PUBLISHED, "target": f"a{mark}b"} for mark in "\u2028\u2029\u0085"]
+    path = tmp_path / "a.jsonl"
+    text = "".join(json.dumps(row, ensure_ascii=False) + end for row in rows)
+    path.write_bytes(text.encode())
+    assert read_json_rows(path) == rows
+
+
 def test_validation_lists_what_is_wrong() -> None:
     rows = [PUBLISHED, {**PUBLISHED, "input": None}, PUBLISHED, {**PUBLISHED, "duration": 0}]
     dataset = RecordDataset(rows, ExampleParser(), "train.json")

@@ -127,7 +127,9 @@ def read_json_rows(path: str | Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if text.lstrip().startswith("["):
         return _parse_json(text, str(path))
-    lines = enumerate(text.splitlines(), start=1)
+    # Not splitlines(): JSON strings may hold U+2028, U+2029 and U+0085 as they are.  "\r\n" was
+    # turned into "\n" as the file was read.
+    lines = enumerate(text.split("\n"), start=1)
     return [_parse_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
 
 

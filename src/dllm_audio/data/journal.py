@@ -27,7 +27,8 @@ class Journal:
         self.path = None if path is None else Path(path)
         self._values: dict[str, Any] = {}
         if self.path is not None and self.path.exists():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            # Not splitlines(): JSON strings may hold U+2028, U+2029 and U+0085 as they are.
+            for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 self._read(line)
 
     def _read(self, line: str) -> None:
