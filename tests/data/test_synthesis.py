@@ -115,6 +115,39 @@ def test_failures_are_counted_and_total_failure_is_an_error() -> None:
         synthesize_preferences(rows[1:], RuleCorruptions(), progress=False)
 
 
+def test_failures_of_questions_about_one_clip_stay_apart() -> None:
+    asked = [("Who?", "a woman"), ("What?", "gibberish"), ("Why?", "unknowable")]
+    rows = [{"audio_id": "clip", "input": q, "target": a} for q, a in asked]
+    made = synthesize_preferences(rows, RuleCorruptions(), progress=False)
+    assert list(made.failures) == ["1: clip", "2: clip"]
+    clips = [CLIP, ClipFacts("c1", "a.wav"), ClipFacts("c1", "b.wav")]
+    made = synthesize_questions(clips, RuleQuestions(), progress=False)
+    assert list(made.failures) == ["1: c1", "2: c1"]
+
+
+@pytest.mark.parametrize("field", ["input", "target"])
+@pytest.mark.parametrize("value", [None, " ", 3])
+def test_a_row_without_a_text_is_named_before_anything_is_paid_for(field: str, value) -> None:
+    row = {"input": "Who?", "target": "a woman"}
+    generator = Scripted()
+    bad = {name: text for name, text in {**row, field: value}.items() if text is not None}
+    with pytest.raises(DataError, match=f"rows, row 1, field '{field}': expected a text"):
+        synthesize_preferences([row, bad], GeneratedCorruptions(generator), progress=False)
+    assert generator.prompts == []
+
+
+def test_a_remembered_pair_is_put_into_the_row_as_it_is_now(tmp_path: Path) -> None:
+    row = {"audio_id": "c", "audio_filepath": "old.wav", "input": "Who?", "target": "a woman"}
+    reply = json.dumps({"rejected": "a man", "explanation": "the sex"})
+    corrupter = GeneratedCorruptions(Scripted(reply))  # a second request would fail
+    journal = tmp_path / "journal.jsonl"
+    first = synthesize_preferences([row], corrupter, journal, progress=False).rows[0]
+    moved = {**row, "audio_filepath": "new.wav"}
+    again = synthesize_preferences([moved], corrupter, journal, progress=False).rows[0]
+    assert again == {**first, "audio_filepath": "new.wav"}
+    assert (again["chosen"], again["rejected"]) == ("a woman", "a man")
+
+
 def test_rules_change_exactly_one_word_and_never_differently() -> None:
     answers = ["three one four", "A man slowly says two.", "Yes", "a fast rising major melody"]
     for answer in answers:

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tqdm.auto import tqdm
 
 from ...errors import DataError
+from ..fields import Row
 from ..journal import Journal
 from .makers import AnswerCorrupter, ClipFacts, QuestionMaker
 
@@ -26,7 +27,7 @@ class Synthesized:
 
     Attributes:
         rows: for ``ExampleParser`` or ``PreferenceParser``; write them with :meth:`write`.
-        failures: reason by item.
+        failures: reason by item: its index, and its id where it has one (``"3: clip7"``).
     """
 
     rows: list[dict[str, Any]]
@@ -73,8 +74,12 @@ def synthesize_questions(
             for pair in maker(facts)
         ]
 
-    items = [(facts.id, {"maker": maker.name, **asdict(facts)}, facts) for facts in clips]
-    return _run(items, make, journal, "questions", progress)
+    items = [
+        _Item(facts, f"{index}: {facts.id}", _key(facts.id, {"maker": maker.name, **asdict(facts)}))
+        for index, facts in enumerate(clips)
+    ]
+    made, failures = _run(items, make, journal, "questions", progress)
+    return Synthesized([row for rows in made.values() for row in rows], failures)
 
 
 def synthesize_preferences(
@@ -93,55 +98,74 @@ def synthesize_preferences(
         progress: show a bar.
 
     Raises:
-        DataError: not one pair could be made.
+        DataError: a row without one of the two texts, or not one pair could be made.
     """
 
     def make(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         made = corrupter(row["input"], row["target"])
-        return [
-            {
-                **row,
-                "chosen": row["target"],
-                "rejected": made.rejected,
-                "dpo_explanation": made.explanation,
-                "dpo_source": corrupter.name,
-            }
-        ]
+        return [{"rejected": made.rejected, "dpo_explanation": made.explanation}]
 
-    items = [
-        (
-            str(row.get("audio_id", index)),
-            {"maker": corrupter.name, "input": row["input"], "target": row["target"]},
-            row,
-        )
-        for index, row in enumerate(rows)
+    items = [_row_item(index, row, corrupter.name) for index, row in enumerate(rows)]
+    made, failures = _run(items, make, journal, "preferences", progress)
+    # The journal's part alone comes from earlier runs; everything else is the row as it is now.
+    pairs = [
+        {
+            **rows[index],
+            "chosen": rows[index]["target"],
+            "rejected": parts[0]["rejected"],
+            "dpo_explanation": parts[0]["dpo_explanation"],
+            "dpo_source": corrupter.name,
+        }
+        for index, parts in made.items()
     ]
-    return _run(items, make, journal, "preferences", progress)
+    return Synthesized(pairs, failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item(Generic[T]):
+    """What something is made from, its name in messages, and its key in the journal."""
+
+    source: T
+    name: str
+    key: str
+
+
+def _row_item(index: int, row: Mapping[str, Any], maker: str) -> _Item[Mapping[str, Any]]:
+    fields = Row(row, index, "rows")
+    texts = {name: fields.text((name,)) for name in ("input", "target")}
+    name = fields.optional_text(("audio_id",))
+    key = _key(str(index) if name is None else name, {"maker": maker, **texts})
+    return _Item(row, str(index) if name is None else f"{index}: {name}", key)
+
+
+def _key(name: str, identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([name, identity], sort_keys=True).encode()).hexdigest()
 
 
 def _run(
-    items: Sequence[tuple[str, Mapping[str, Any], T]],
+    items: Sequence[_Item[T]],
     make: Callable[[T], list[dict[str, Any]]],
     path: str | Path | None,
     what: str,
     progress: bool,
-) -> Synthesized:
+) -> tuple[dict[int, list[dict[str, Any]]], dict[str, str]]:
+    """What was made, by index of the item, and the reasons of what could not be made."""
     journal = Journal(path)
-    rows, failures = [], {}
-    for name, identity, item in tqdm(items, desc=what, unit="item", disable=not progress):
-        key = hashlib.sha256(json.dumps([name, identity], sort_keys=True).encode()).hexdigest()
-        made = journal.get(key)
+    found: dict[int, list[dict[str, Any]]] = {}
+    failures: dict[str, str] = {}
+    for index, item in enumerate(tqdm(items, desc=what, unit="item", disable=not progress)):
+        made = journal.get(item.key)
         if made is None:
             try:
-                made = make(item)
+                made = make(item.source)
             except DataError as error:
-                failures[name] = str(error)
-                logger.warning("%s: %s", name, error)
+                failures[item.name] = str(error)
+                logger.warning("%s: %s", item.name, error)
                 continue
-            journal[key] = made
-        rows += made
-    if items and not rows:
+            journal[item.key] = made
+        found[index] = made
+    if items and not any(found.values()):
         raise DataError(
-            f"none of {len(items)} {what} could be made: {next(iter(failures.values()))}"
+            f"none of {len(items)} {what} could be made: {next(iter(failures.values()), 'no rows')}"
         )
-    return Synthesized(rows, failures)
+    return found, failures
