@@ -36,6 +36,19 @@ class AudioEmbeddings:
     Attributes:
         embeds: ``[B, A, D]`` right-padded embeddings.
         lengths: ``[B]`` int64 valid embeddings per item, ``0 <= lengths <= A``.
+
+    Example:
+        Embeddings of your own in front of the prompt token with index 1:
+
+        >>> import torch
+        >>> from dllm_audio import LLaDA, LLaDAConfig, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> audio = AudioEmbeddings(torch.randn(2, 12, 32), torch.tensor([12, 7]))
+        >>> prompt_ids = torch.tensor([[1, 2, 3], [1, 2, 3]])
+        >>> predictor = condition(backbone, prompt_ids, audio=audio, audio_start=1)
+        >>> predictor.prompt_length  # 3 tokens and the longest clip; shorter rows are padded
+        15
     """
 
     embeds: Tensor
@@ -56,6 +69,13 @@ class MaskedTokens:
     Attributes:
         x_t: ``[B, R]`` int64 tokens, mask ids where masked.
         mask: ``[B, R]`` bool, True where a token was replaced by the mask id.
+
+    Example:
+        >>> import torch
+        >>> from dllm_audio import mask_tokens
+        >>> out = mask_tokens(torch.tensor([[4, 5]]), torch.tensor([1.0]), mask_token_id=9)
+        >>> out.x_t, out.mask
+        (tensor([[9, 9]]), tensor([[True, True]]))
     """
 
     x_t: Tensor
@@ -86,6 +106,18 @@ class SamplerOutput:
         nfe: forward passes of the backbone that the batch took.
         trace: commit order and confidence, or None when tracing is off.
         row_nfe: ``[B]`` int64 forward passes each row took part in.
+
+    Example:
+        >>> import torch
+        >>> from dllm_audio import LLaDA, LLaDAConfig, LowConfidenceSampler, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> predictor = condition(backbone, torch.tensor([[1, 2, 3], [4, 5, 6]]))
+        >>> output = LowConfidenceSampler(steps=4, gen_length=16, trace=True)(predictor)
+        >>> output.tokens.shape, output.nfe, output.row_nfe, output.tokens_per_forward
+        (torch.Size([2, 16]), 4, tensor([4, 4]), 4.0)
+        >>> [int((output.trace.step[0] == step).sum()) for step in range(4)]
+        [4, 4, 4, 4]
     """
 
     tokens: Tensor
@@ -105,7 +137,8 @@ class Generation:
     """What :meth:`dllm_audio.AudioDiffusionLM.generate` returns.
 
     Attributes:
-        texts: one answer a row, cut at its end and without special tokens.
+        texts: one answer a row, cut at its end and without special tokens; None where there is
+            no text.
         output: tokens, lengths, forward passes and trace.
     """
 

@@ -114,6 +114,27 @@ class MaskPredictor(Protocol):
     This is all that samplers, losses and ELBO estimates need: the prompt, the audio, padding and
     positions are hidden behind it.  A plain predictor takes ``x_t`` only; one that can do less
     work per call is a ``CacheablePredictor``.
+
+    Attributes:
+        batch_size: rows B that it was made for.
+        mask_token_id: the id that stands for "not yet known" in ``x_t``.
+        eos_token_id: the id that ends a response, or None.
+        device: where it computes.
+
+    Example:
+        Any function of the response becomes a predictor, without a base class; this one always
+        expects token 5, and a sampler decodes it:
+
+        >>> from dllm_audio import LowConfidenceSampler
+        >>> class Always:
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return torch.eye(8)[5].expand(*x_t.shape, 8)
+        >>> isinstance(Always(), MaskPredictor)
+        True
+        >>> LowConfidenceSampler(steps=2, gen_length=4)(Always()).tokens
+        tensor([[5, 5, 5, 5]])
     """
 
     batch_size: int

@@ -22,6 +22,9 @@ class DualAdapter(nn.Module):
             published weights were trained without; hidden states cover the whole window, so an
             item's embeddings do not depend on its batch either way.
 
+    Raises:
+        InvalidArgumentError: the two adapters have different ``lm_dim``.
+
     Example:
         >>> semantic = SemanticAdapter(32, 64)
         >>> acoustic = AcousticAdapter(32, 64, taps=(1, 3), num_heads=4)
@@ -56,6 +59,16 @@ class PromptedSemanticAdapter(nn.Module):
     Args:
         semantic: reads the last hidden state.
         num_prompts: learned vectors in front; 0 gives the semantic embeddings alone.
+
+    Raises:
+        InvalidArgumentError: a negative ``num_prompts``.
+
+    Example:
+        >>> adapter = PromptedSemanticAdapter(SemanticAdapter(32, 64), num_prompts=20)
+        >>> frames = torch.zeros(1, 50, 32)
+        >>> audio = adapter(EncoderOutput(frames, (frames,), torch.tensor([50])))
+        >>> audio.embeds.shape, audio.lengths  # 20 prompts, 50 // 4 embeddings
+        (torch.Size([1, 32, 64]), tensor([32]))
     """
 
     def __init__(self, semantic: SemanticAdapter, num_prompts: int = 20) -> None:
@@ -69,7 +82,7 @@ class PromptedSemanticAdapter(nn.Module):
         self.prompts: nn.Parameter | None
 
     def forward(self, encoder_output: EncoderOutput) -> AudioEmbeddings:
-        """Embed a batch: ``[B, N + S // stride, D]``, valid lengths ``lengths // stride + N``."""
+        """Embed a batch: ``[B, num_prompts + S // stride, D]`` and their valid lengths."""
         prefix = None
         if self.prompts is not None:
             prefix = repeat(self.prompts, "n d -> b n d", b=len(encoder_output.lengths))

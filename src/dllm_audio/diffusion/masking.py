@@ -34,6 +34,14 @@ def sample_times(
 
     Returns:
         ``[B]`` float32 in [eps, 1].
+
+    Raises:
+        InvalidArgumentError: a negative ``batch_size``, or ``eps`` outside (0, 1).
+
+    Example:
+        >>> t = sample_times(4, low_discrepancy=True)  # one time in every quarter of [eps, 1]
+        >>> ((t.sort().values - 1e-3) / (1 - 1e-3) * 4).floor()
+        tensor([0., 1., 2., 3.])
     """
     if batch_size < 0:
         raise InvalidArgumentError("batch_size", "an integer >= 0", batch_size)
@@ -62,7 +70,10 @@ def mask_tokens(
         mask_token_id: what a masked token becomes.
         maskable: ``[B, R]`` bool, True = may be masked; None: all.
         generator: one for the batch, or one a row (then a row does not depend on its batch).
-        schedule: None is :class:`LinearSchedule`: masked with probability t.
+        schedule: None is :class:`.LinearSchedule`: masked with probability t.
+
+    Returns:
+        The masked tokens ``x_t [B, R]`` int64, and ``mask [B, R]`` bool, True where masked.
 
     Raises:
         ShapeError: sizes that disagree.
@@ -72,6 +83,9 @@ def mask_tokens(
         >>> out = mask_tokens(torch.arange(6).view(1, 6), torch.tensor([1.0]), mask_token_id=9)
         >>> out.x_t
         tensor([[9, 9, 9, 9, 9, 9]])
+        >>> maskable = torch.tensor([[False, False, True, True, True, True]])
+        >>> mask_tokens(torch.arange(6).view(1, 6), torch.tensor([1.0]), 9, maskable).x_t
+        tensor([[0, 1, 9, 9, 9, 9]])
     """
     if x_0.dim() != 2:
         raise ShapeError("x_0", "[B, R]", list(x_0.shape))

@@ -17,7 +17,11 @@ from ..errors import InvalidArgumentError
 
 
 class NoiseSchedule(ABC):
-    """Shared by the loss and by whatever samples times, so that they cannot disagree."""
+    """Shared by the loss and by whatever samples times, so that they cannot disagree.
+
+    A schedule of your own gives ``alpha``, ``alpha_derivative`` and ``inverse``; all take and
+    return tensors of any one shape.
+    """
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -72,6 +76,16 @@ class PolynomialSchedule(NoiseSchedule):
 
     Args:
         power: exponent, > 0.
+
+    Raises:
+        InvalidArgumentError: a power that is not finite and above 0.
+
+    Example:
+        >>> schedule = PolynomialSchedule(2.0)
+        >>> schedule.alpha(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.0000, 0.7500, 0.0000])
+        >>> schedule.weight(torch.tensor([0.5]))
+        tensor([4.])
     """
 
     power: float
@@ -103,6 +117,13 @@ class CosineSchedule(NoiseSchedule):
 
     Each method uses the one of the equal forms ``cos(pi/2 (1 - t)) = sin(pi/2 t)`` that is exact
     where it becomes zero.
+
+    Example:
+        >>> schedule = CosineSchedule()
+        >>> schedule.alpha(torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.0000, 0.2929, 0.0000])
+        >>> schedule.inverse(schedule.alpha(torch.tensor([0.25, 0.5])))
+        tensor([0.2500, 0.5000])
     """
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -39,9 +39,17 @@ def label_log_probabilities(
     Returns:
         ``[B, O]`` float32; the softmax over O is the model's choice among the options.
 
+    Raises:
+        InvalidArgumentError: no labels, an empty one, or a ``response_length`` that is too short.
+
     Example:
-        >>> scores = label_log_probabilities(predictor, [[317], [347]])  # doctest: +SKIP
-        >>> scores.argmax(-1)  # doctest: +SKIP
+        >>> class Always:  # expects token 5
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return torch.eye(8)[5].expand(*x_t.shape, 8)
+        >>> label_log_probabilities(Always(), [[4], [5]]).argmax(-1)
+        tensor([1])
     """
     if not labels or any(len(label) == 0 for label in labels):
         raise InvalidArgumentError("labels", "at least one, none empty", list(labels))
@@ -82,7 +90,20 @@ def option_elbos(
     Returns:
         ``[B, O]`` float32 nats, ``-inf`` where a row has fewer options.
 
+    Raises:
+        InvalidArgumentError: no options, or an empty one.
+        ShapeError: another number of rows than the predictor has.
+
     Source: arXiv 2502.09992, equation 6 (the estimate with an exact number of masks).
+
+    Example:
+        >>> class Uniform:  # finds each of 8 tokens as likely as the others
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return torch.zeros(*x_t.shape, 8)
+        >>> option_elbos(lambda mask: Uniform(), [[[1, 6], [1, 2, 6]]], num_samples=2)
+        tensor([[-4.1589, -6.2383]])
     """
     most = max((len(row) for row in options), default=0)
     if most == 0 or any(len(option) == 0 for row in options for option in row):

@@ -63,6 +63,13 @@ def masked_cross_entropy(
     Raises:
         ShapeError: the three tensors do not have one shape ``[B, R]``.
         InvalidArgumentError: ``chunk_rows`` is not positive.
+
+    Example:
+        >>> def predictor(x_t):  # 8 tokens, all as likely: log 8 = 2.0794 nats
+        ...     return torch.zeros(*x_t.shape, 8)
+        >>> x_t, x_0 = torch.tensor([[1, 7, 3]]), torch.tensor([[1, 2, 3]])
+        >>> masked_cross_entropy(predictor, x_t, x_0, x_t == 7)
+        tensor([[0.0000, 2.0794, 0.0000]])
     """
     if x_t.ndim != 2 or not x_t.shape == x_0.shape == mask.shape:
         raise ShapeError(

@@ -23,9 +23,21 @@ class MaskedDiffusionLoss:
         chunk_rows: rows of logits that exist at once.
 
     Example:
-        >>> loss = MaskedDiffusionLoss()
-        >>> loss.schedule
-        LinearSchedule()
+        A predictor that finds each of 8 tokens as likely as the others, so that every masked
+        token costs log 8 = 2.0794 nats:
+
+        >>> class Uniform:
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return torch.zeros(*x_t.shape, 8)
+        >>> x_0 = torch.tensor([[1, 2, 3, 6]])
+        >>> mask = torch.tensor([[True, True, False, False]])
+        >>> output = MaskedDiffusionLoss()(Uniform(), x_0, mask, t=torch.tensor([0.5]))
+        >>> output.loss  # 2 masked tokens, each log 8 / t, over 4 response tokens
+        tensor(2.0794)
+        >>> int(output.num_masked), int(output.num_tokens)
+        (2, 4)
     """
 
     def __init__(
@@ -54,6 +66,10 @@ class MaskedDiffusionLoss:
                 the predictor's, and all positions where it has none.
             num_tokens: divisor; None counts the response tokens of this batch. Give the count
                 of the whole step to make accumulation equal one large batch.
+
+        Returns:
+            The loss (scalar, nats per response token, differentiable), the number of masked
+            tokens that entered it and the divisor.
 
         Raises:
             ShapeError: sizes that disagree.

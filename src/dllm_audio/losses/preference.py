@@ -64,6 +64,17 @@ class DPOLoss:
         label_smoothing: assumed share of swapped pairs, in [0, 0.5).
         sampling: how the ELBOs are drawn; by default naively, independent for policy and
             reference.
+
+    Raises:
+        InvalidArgumentError: a setting out of range; in a call, a missing reference estimate.
+        ShapeError: in a call, estimates that are not all ``[B]``.
+
+    Example:
+        >>> import torch
+        >>> better, worse = torch.tensor([-10.0]), torch.tensor([-12.0])  # ELBOs in nats
+        >>> output = DPOLoss(beta=0.1)(better, worse, worse, worse)
+        >>> output.margin, output.loss  # 0.1 * 2, -log sigmoid(0.2)
+        (tensor([0.2000]), tensor(0.5981))
     """
 
     beta: float = 0.1
@@ -128,6 +139,16 @@ class IPOLoss:
     Args:
         beta: the regularization (tau in the paper), > 0.
         sampling: how the ELBOs are drawn.
+
+    Raises:
+        InvalidArgumentError: ``beta`` not above 0; in a call, a missing reference estimate.
+        ShapeError: in a call, estimates that are not all ``[B]``.
+
+    Example:
+        >>> import torch
+        >>> better, worse = torch.tensor([-10.0]), torch.tensor([-12.0])
+        >>> IPOLoss(beta=0.1)(better, worse, worse, worse).loss  # (2 - 1 / (2 * 0.1)) ** 2
+        tensor(9.)
     """
 
     beta: float = 0.1
@@ -161,6 +182,17 @@ class SimPOLoss:
         beta: scale of the mean log-likelihood per token, > 0.
         gamma: margin that the chosen answer must win by, >= 0.
         sampling: how the ELBOs are drawn.
+
+    Raises:
+        InvalidArgumentError: a setting out of range; in a call, ``lengths`` missing.
+        ShapeError: in a call, estimates or lengths that are not all ``[B]``.
+
+    Example:
+        >>> import torch
+        >>> better, worse = torch.tensor([-10.0]), torch.tensor([-12.0])
+        >>> lengths = PairLengths(chosen=torch.tensor([5]), rejected=torch.tensor([4]))
+        >>> SimPOLoss(beta=2.0)(better, worse, lengths=lengths).margin  # 2 * (-2 - -3)
+        tensor([2.])
     """
 
     beta: float = 2.0
@@ -201,6 +233,17 @@ class WithSFT:
     Args:
         objective: any preference objective.
         weight: of the supervised term, >= 0.
+
+    Raises:
+        InvalidArgumentError: a negative weight; in a call, ``lengths`` missing.
+
+    Example:
+        >>> import torch
+        >>> better, worse = torch.tensor([-10.0]), torch.tensor([-12.0])
+        >>> lengths = PairLengths(chosen=torch.tensor([5]), rejected=torch.tensor([4]))
+        >>> objective = WithSFT(IPOLoss(beta=0.1), weight=0.5)
+        >>> objective(better, worse, worse, worse, lengths=lengths).loss  # 9 + 0.5 * 10 / 5
+        tensor(10.)
     """
 
     objective: PreferenceObjective

@@ -20,6 +20,16 @@ class CachePolicy:
         refresh: ``"sequence"`` refreshes keys and values of everything; ``"response"`` those of
             the response alone, so that the prompt with its audio is computed once, in the first
             pass.
+
+    Raises:
+        InvalidArgumentError: a value that is none of these, or ``"response"`` without a cache.
+
+    Example:
+        >>> policy = CachePolicy("prefix", refresh_interval=4)
+        >>> [policy.refreshes(step) for step in range(6)]
+        [True, False, False, False, True, False]
+        >>> policy.window(32, 64, length=128), CachePolicy("dual").window(32, 64, length=128)
+        ((32, 128), (32, 64))
     """
 
     kind: str | None = None

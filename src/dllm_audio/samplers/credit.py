@@ -30,8 +30,12 @@ class TraceCredit:
         gamma: exponent of the probability, >= 0.
         decay: share of the credit that is left after a step, in [0, 1).
 
+    Raises:
+        InvalidArgumentError: a value out of range.
+
     Example:
-        >>> TraceCredit()
+        >>> from dllm_audio import CachedParallelSampler
+        >>> CachedParallelSampler(64, 32, credit=TraceCredit()).options.credit
         TraceCredit(alpha=0.7, gamma=0.2, decay=0.8)
     """
 

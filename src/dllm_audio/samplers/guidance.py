@@ -23,9 +23,18 @@ class ClassifierFreeGuidance:
         unconditional: what the unconditional branch lacks: ``"text"`` sees the prompt's text as
             masks and keeps the audio (as DIFFA does); ``"audio"`` sees the prompt without audio.
 
+    Raises:
+        InvalidArgumentError: a scale that is negative or not finite, or another condition.
+
     Example:
-        >>> ClassifierFreeGuidance(1.5, unconditional="audio")
-        ClassifierFreeGuidance(scale=1.5, unconditional='audio')
+        >>> from dllm_audio import LLaDA, LLaDAConfig, LowConfidenceSampler, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> predictor = condition(backbone, torch.tensor([[1, 2, 3]]))
+        >>> guidance = ClassifierFreeGuidance(scale=1.5)
+        >>> sampler = LowConfidenceSampler(steps=4, gen_length=8, guidance=guidance)
+        >>> sampler(predictor).nfe  # both branches in one pass of 2 B rows
+        4
     """
 
     scale: float

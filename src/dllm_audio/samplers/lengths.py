@@ -29,6 +29,9 @@ class LengthRule:
         tokens_per_second: slope, >= 0.
         extra: tokens at duration 0; room for the end token included.
 
+    Raises:
+        InvalidArgumentError: a number that is negative or not finite.
+
     Example:
         >>> LengthRule(tokens_per_second=4.0, extra=2.0)([1.0, 2.6], limit=12).tolist()
         [6, 12]
@@ -55,8 +58,15 @@ class LengthRule:
             coverage: share of the examples, in (0, 1], whose transcript fits together with an
                 end token.
 
+        Returns:
+            The rule.
+
         Raises:
             InvalidArgumentError: fewer than two examples, or a coverage outside (0, 1].
+
+        Example:
+            >>> LengthRule.fit(seconds=[1.0, 2.0, 3.0], tokens=[3, 7, 9])
+            LengthRule(tokens_per_second=3.0, extra=2.0)
         """
         if len(seconds) != len(tokens) or len(seconds) < 2:
             expected = f"as many as seconds ({len(seconds)}), at least 2"
@@ -74,7 +84,19 @@ class LengthRule:
         return cls(slope, max(lift, 0.0))
 
     def __call__(self, seconds: Sequence[float] | Tensor, limit: int) -> Tensor:
-        """Bounds ``[B]`` int64 in ``1..limit`` for durations ``[B]`` in seconds."""
+        """The bound of every row.
+
+        Args:
+            seconds: ``[B]`` durations.
+            limit: no bound is larger, for example the sampler's ``gen_length``.
+
+        Returns:
+            ``[B]`` int64 tokens in ``1..limit``.
+
+        Raises:
+            ShapeError: ``seconds`` is not ``[B]``.
+            InvalidArgumentError: a negative duration, or a limit below 1.
+        """
         durations = torch.as_tensor(seconds, dtype=torch.float64)
         if durations.dim() != 1:
             raise ShapeError("seconds", "[B]", list(durations.shape))
@@ -96,6 +118,10 @@ def response_mask(lengths: Tensor, gen_length: int | None = None) -> Tensor:
     Args:
         lengths: ``[B]`` int64 >= 1.
         gen_length: R; None takes the longest.
+
+    Raises:
+        ShapeError: ``lengths`` is not ``[B]`` of integers.
+        InvalidArgumentError: a length below 1 or above ``gen_length``.
 
     Example:
         >>> response_mask(torch.tensor([1, 3])).int().tolist()

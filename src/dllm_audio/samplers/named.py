@@ -1,4 +1,4 @@
-"""The three named samplers: thin settings of :class:`Sampler`."""
+"""The three named samplers: thin settings of :class:`.Sampler`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LowConfidenceSampler(Sampler):
         gen_length: response positions R.
         temperature: 0 is greedy.
         guidance: classifier-free guidance, or None.
-        options: fields of :class:`SamplingOptions` (``confidence``, ``eos``, ``trace``, ...).
+        options: fields of :class:`.SamplingOptions` (``confidence``, ``eos``, ``trace``, ...).
 
     Example:
         >>> sampler = LowConfidenceSampler(steps=8, gen_length=16)
@@ -53,7 +53,7 @@ class BlockSampler(Sampler):
         block_length: positions of a block; the last one may be shorter.
         temperature: 0 is greedy.
         guidance: classifier-free guidance, or None.
-        options: fields of :class:`SamplingOptions` (``confidence``, ``eos``, ``trace``, ...).
+        options: fields of :class:`.SamplingOptions` (``confidence``, ``eos``, ``trace``, ...).
 
     Example:
         >>> BlockSampler(steps=16, gen_length=32, block_length=8).bounds()
@@ -79,14 +79,14 @@ class CachedParallelSampler(Sampler):
     Args:
         gen_length: response positions R, an upper bound with ``eos_stop``.
         block_length: positions of a block; the last one may be shorter.
-        commit: what becomes final in a step; None with ``steps`` is :class:`FixedQuota`.
+        commit: what becomes final in a step; None with ``steps`` is :class:`.FixedQuota`.
         cache: ``"prefix"`` keeps what is before the block, ``"dual"`` what is around it, None
             recomputes everything.
         steps: most forward passes for the whole response; exactly these with ``commit=None``.
         eos_stop: end a row once everything before its first EOS is committed.
         refresh_interval: refresh the cache every so many steps of a block; None only at its start.
         refresh: ``"sequence"``, or ``"response"`` to compute the prompt only once.
-        options: fields of :class:`SamplingOptions` (``temperature``, ``guidance``, ...).
+        options: fields of :class:`.SamplingOptions` (``temperature``, ``guidance``, ...).
 
     Example:
         >>> CachedParallelSampler(64, 32, commit=Threshold(0.9), cache="dual").cache

@@ -27,8 +27,19 @@ class SamplingOptions:
         end_token_ids: what counts as an end token for ``eos``; None: the predictor's EOS.
         eos_stop: end a row as soon as every position before its first EOS is committed, and fill
             the rest with EOS.
-        credit: make tokens surer that stay the best guess (:class:`TraceCredit`); None: do not.
+        credit: make tokens surer that stay the best guess (:class:`.TraceCredit`); None: do not.
         trace: record when and how surely each position was committed.
+
+    Raises:
+        InvalidArgumentError: a value that is none of these.
+
+    Example:
+        The named samplers take these fields as keywords:
+
+        >>> from dllm_audio import LowConfidenceSampler
+        >>> sampler = LowConfidenceSampler(8, 16, confidence="margin", eos="delay")
+        >>> sampler.options == SamplingOptions(confidence="margin", eos="delay")
+        True
     """
 
     temperature: float = 0.0

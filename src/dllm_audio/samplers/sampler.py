@@ -48,6 +48,23 @@ class Sampler:
         options: temperature, guidance, confidence, EOS handling, trace.
         steps: most forward passes for the whole response: the last one of a block's share
             commits all that is left of it; None sets no bound.
+
+    Raises:
+        InvalidArgumentError: a length or ``steps`` below 1, fewer steps than blocks, or a
+            ``commit`` that is no :class:`.CommitRule`.
+
+    Example:
+        A predictor that is sure of token 5 everywhere, so that every block takes one pass:
+
+        >>> from dllm_audio import Threshold
+        >>> class Sure:
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return 20 * torch.eye(8)[5].expand(*x_t.shape, 8)
+        >>> output = Sampler(gen_length=8, block_length=4, commit=Threshold(0.9))(Sure())
+        >>> output.tokens, output.nfe
+        (tensor([[5, 5, 5, 5, 5, 5, 5, 5]]), 2)
     """
 
     def __init__(
@@ -98,6 +115,10 @@ class Sampler:
                 filled in, all others stay as they are; None: everything is masked.
             generator: for temperature and random confidence: one a row, or one for all.
 
+        Returns:
+            Tokens ``[B, R]`` and lengths ``[B]`` int64 without any mask left, the forward passes
+            of the batch and of each row, and the trace where ``options.trace`` is on.
+
         Raises:
             InvalidArgumentError, ShapeError: arguments that do not fit the predictor.
             NonFiniteLogitsError: the predictor returned NaN.
@@ -111,7 +132,19 @@ class Sampler:
     def stream(
         self, predictor: Any, *, start: Tensor | None = None, generator: Generators = None
     ) -> Iterator[DecodingStep]:
-        """Decode a batch step by step; the last step carries the output."""
+        """Decode a batch step by step.
+
+        Args:
+            predictor: as in a call.
+            start: as in a call.
+            generator: as in a call.
+
+        Yields:
+            The responses after every forward pass; the last step carries the output.
+
+        Raises:
+            InvalidArgumentError, ShapeError, NonFiniteLogitsError: as in a call.
+        """
         run = self._run(predictor, start, generator)
         steps = run.steps(self.bounds(), self.plan())
         while True:

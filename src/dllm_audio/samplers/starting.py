@@ -39,6 +39,9 @@ def infilling_start(
     Returns:
         ``[B, R]`` int64.
 
+    Raises:
+        InvalidArgumentError: a row longer than ``gen_length``.
+
     Example:
         >>> infilling_start([[5, None, None, 8]], 6, mask_token_id=99, end_token_id=0)
         tensor([[ 5, 99, 99,  8,  0,  0]])
@@ -65,6 +68,19 @@ def token_confidence(predictor: Any, tokens: Tensor, passes: int = 1) -> Tensor:
 
     Returns:
         ``[B, R]`` probabilities, float32.
+
+    Raises:
+        ShapeError: ``tokens`` is not ``[B, R]`` with the predictor's B.
+        InvalidArgumentError: ``passes`` below 1.
+
+    Example:
+        >>> class Uniform:
+        ...     batch_size, mask_token_id, eos_token_id = 1, 7, 6
+        ...     device = torch.device("cpu")
+        ...     def __call__(self, x_t):
+        ...         return torch.zeros(*x_t.shape, 8)
+        >>> token_confidence(Uniform(), torch.tensor([[1, 2, 6]]), passes=2)
+        tensor([[0.1250, 0.1250, 0.1250]])
     """
     if tokens.dim() != 2 or tokens.shape[0] != predictor.batch_size:
         raise ShapeError("tokens", f"[{predictor.batch_size}, R]", list(tokens.shape))
@@ -102,6 +118,10 @@ def remask(
 
     Returns:
         ``[B, R]`` int64: a ``start`` for samplers.
+
+    Raises:
+        ShapeError: ``confidence`` has another shape than ``tokens``.
+        InvalidArgumentError: a fraction outside [0, 1].
 
     Example:
         >>> remask(torch.tensor([[5, 6, 7]]), torch.tensor([[0.9, 0.2, 0.8]]), 0.3, mask_token_id=0)
@@ -143,6 +163,25 @@ def deliberate(
         fraction: share of each row's tokens that is decoded again (arXiv 2509.16622 uses 0.3).
         passes: see :func:`token_confidence`.
         options: passed to the sampler (``generator=``).
+
+    Returns:
+        The sampler's output; ``nfe`` and ``row_nfe`` count the judging passes too, but not those
+        of the hypothesis.
+
+    Raises:
+        ShapeError, InvalidArgumentError: a hypothesis that does not fit sampler and predictor, or
+            a fraction outside [0, 1].
+
+    Example:
+        >>> from dllm_audio import LLaDA, LLaDAConfig, LowConfidenceSampler, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> predictor = condition(backbone, torch.tensor([[1, 2, 3]]))
+        >>> sampler = LowConfidenceSampler(steps=4, gen_length=10, eos="forbid", trace=True)
+        >>> hypothesis = sampler(predictor)
+        >>> output = deliberate(sampler, predictor, hypothesis)
+        >>> int((output.trace.step >= 0).sum())  # 3 of 10 were decoded again
+        3
     """
     trace, spent = hypothesis.trace, 0
     if trace is not None:

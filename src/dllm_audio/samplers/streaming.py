@@ -40,10 +40,20 @@ def stream_to(
     Returns:
         The sampler's output.
 
+    Raises:
+        InvalidArgumentError: a predictor of several rows.
+
     Example:
-        >>> streamer = TextStreamer(tokenizer)  # doctest: +SKIP
-        >>> stream_to(streamer, CachedParallelSampler(128, 32), predictor)  # doctest: +SKIP
-        three one four
+        >>> from dllm_audio import AudioDiffusionLM, CachedParallelSampler
+        >>> from dllm_audio.data.toy import ASSETS
+        >>> from transformers import TextStreamer
+        >>> model = AudioDiffusionLM.from_pretrained(ASSETS / "tiny")
+        >>> clip = ASSETS / "clips" / "four_digits.ogg"
+        >>> predictor = model.prepare(audio=clip, prompts="What is said?")
+        >>> streamer = TextStreamer(model.tokenizer, skip_special_tokens=True)
+        >>> output = stream_to(streamer, CachedParallelSampler(16, 16), predictor,
+        ...                    end_token_ids=model.end_token_ids)
+        three seven five six
     """
     if predictor.batch_size != 1:
         raise InvalidArgumentError("predictor", "one row, to stream it", predictor.batch_size)

@@ -41,13 +41,35 @@ class CommitRule(ABC):
     A rule is final and holds settings only. The loop ignores answers outside ``candidates`` and
     commits a row's most confident candidate when the rule commits none, so that every forward
     pass makes progress.
+
+    Attributes:
+        needs_entropy: whether ``state.entropy`` must be computed for this rule.
+
+    Example:
+        A rule of your own, which commits from left to right:
+
+        >>> class LeftToRight(CommitRule):
+        ...     def commit(self, state):
+        ...         return state.candidates & (state.candidates.cumsum(-1) == 1)
+        >>> masked = torch.tensor([[False, True, True]])
+        >>> confidence = torch.tensor([[float("-inf"), 0.5, 0.9]])
+        >>> state = CommitState(confidence, masked, None, torch.tensor([3]), step=1, steps=None)
+        >>> LeftToRight().commit(state)
+        tensor([[False,  True, False]])
     """
 
     needs_entropy: bool = False
 
     @abstractmethod
     def commit(self, state: CommitState) -> Tensor:
-        """Positions to commit, ``[B, C]`` bool."""
+        """Positions to commit.
+
+        Args:
+            state: the active block of every row.
+
+        Returns:
+            ``[B, C]`` bool, True = commit.
+        """
 
     def plan(self, block_lengths: Sequence[int]) -> list[int | None]:
         """Forward passes planned for each block; None where the rule decides as it goes."""

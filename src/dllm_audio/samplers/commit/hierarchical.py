@@ -21,6 +21,14 @@ class Hierarchical(CommitRule):
 
     Raises:
         InvalidArgumentError: ``low`` above ``high``.
+
+    Example:
+        >>> import torch
+        >>> masked = torch.tensor([[True, True, False, True, True]])
+        >>> confidence = torch.tensor([[0.70, 0.65, 0.0, 0.60, 0.50]]).masked_fill(~masked, -1e9)
+        >>> state = CommitState(confidence, masked, None, torch.tensor([4]), 0, None)
+        >>> Hierarchical().commit(state)  # the best of the second run is below 0.62
+        tensor([[ True, False, False, False, False]])
     """
 
     high: float = 0.92
