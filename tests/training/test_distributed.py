@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from dllm_audio.training import trained_weights
 
 from . import workers
 
@@ -48,3 +51,21 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, alone: P
     found = load_file(tmp_path / "diffusion" / "trained.safetensors")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
+
+
+def test_sharding_in_bfloat16_rounds_weights_only(tmp_path: Path) -> None:
+    workers.run_ranks(2, workers.note_dtypes, tmp_path)
+    assert json.loads((tmp_path / "dtypes.json").read_text()) == {
+        "weights": "torch.bfloat16",
+        "rotary tables": "torch.float32",
+        "loss": "torch.float32",
+    }
+
+
+def test_stages_follow_one_another_sharded(tmp_path: Path) -> None:
+    workers.run_ranks(2, workers.train_two_stages, tmp_path / "two", True)
+    assert workers.run(workers.train_two_stages, tmp_path / "one", False) == 0
+    for stage in ("stage1", "stage2"):
+        expected = trained_weights(tmp_path / "one" / stage)
+        for name, tensor in trained_weights(tmp_path / "two" / stage).items():
+            torch.testing.assert_close(tensor, expected[name], rtol=0, atol=TOLERANCE)

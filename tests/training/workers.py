@@ -174,3 +174,76 @@ def train_with_small_disk(output_dir: Path, limit: int) -> None:
         (output_dir / "error.txt").write_text(str(error))
         return
     raise AssertionError("the run did not notice")
+
+
+def note_dtypes(folder: Path) -> None:
+    """Which types reach the backbone's blocks and leave the task, sharded and in bfloat16."""
+    import json
+
+    from dllm_audio.training import DiffusionTask, ExactTrainer
+
+    from .tiny import arguments, collator, lora_model, rows
+
+    model = lora_model()
+    task, seen = DiffusionTask(model), {}
+
+    def leaving(module: Any, inputs: Any, outputs: Any) -> None:
+        seen["loss"] = str(outputs["loss"].dtype)
+
+    args = arguments(folder, bf16=True, max_steps=1, per_device_train_batch_size=2, **FSDP2)
+    _pose_as_accelerator(args)
+    trainer = ExactTrainer(task, args, rows(4), None, collator())
+    block = model.backbone.blocks[0]
+    forward = block.forward
+
+    def watched(x: Any, rope: Any, *others: Any) -> Any:
+        seen["weights"] = str(block.ff_out.weight.dtype)
+        seen["rotary tables"] = str(rope[0].dtype)
+        return forward(x, rope, *others)
+
+    block.forward = watched
+    task.register_forward_hook(leaving)
+    trainer.resume()
+    if trainer.is_world_process_zero():
+        (folder / "dtypes.json").write_text(json.dumps(seen))
+
+
+def train_two_stages(folder: Path, sharded: bool) -> None:
+    """Two stages in one process, each with weights of its own."""
+    from torch import nn
+
+    from dllm_audio.training import DIFFA2, AdapterSettings, Foundation, StageData, assemble, run
+
+    from .tiny import TOKENIZER, collator, rows, tiny_model
+
+    quick = {"max_steps": 2, "batch_size": 2 if sharded else 4, "warmup_steps": 0, "bf16": False}
+    quick |= {"accumulation": 1, "learning_rate": 1e-2}
+    options: dict[str, Any] = {"use_cpu": True, "disable_tqdm": True, "eval_strategy": "no"}
+    if sharded:
+        options |= FSDP2
+        make = run.training_arguments
+
+        def posing(*args: Any, **kwargs: Any) -> Any:
+            made = make(*args, **kwargs)
+            _pose_as_accelerator(made)
+            return made
+
+        run.training_arguments = posing
+    for stage in DIFFA2.stages[:2]:
+        stage = stage.changed(**quick)
+        model = tiny_model()
+        sizes = AdapterSettings(num_prompts=3, num_queries=4, intermediate_size=16, taps=(1, 2))
+        foundation = Foundation(model.encoder, model.backbone, TOKENIZER, sizes)
+        previous = None if stage.starts_from is None else folder / stage.starts_from
+        made = assemble(foundation, stage, previous=previous).double()
+        for module in made.modules():
+            # What dropout draws depends on the process.
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            elif isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.0
+        run.run_stage(stage, made, StageData(rows(8), collator()), folder / stage.name, **options)
+        if sharded:
+            from torch.distributed.tensor import DTensor
+
+            assert all(isinstance(p, DTensor) for p in made.parameters())

@@ -11,12 +11,14 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -70,6 +72,17 @@ class ExactTrainer(Trainer):
             eval_dataset=eval_dataset,
             callbacks=[_StepHooks(self), *callbacks],
         )
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make the engine; with FSDP2, mixed precision is for weights and gradients only."""
+        super().create_accelerator_and_postprocess()
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if isinstance(policy, MixedPrecisionPolicy):
+            # accelerate would also round what enters and leaves a module: rotary tables and losses.
+            plugin.mixed_precision_policy = replace(
+                policy, cast_forward_inputs=False, output_dtype=None
+            )
 
     # Data.
 
