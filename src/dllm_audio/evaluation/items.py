@@ -52,7 +52,7 @@ class Benchmark(Protocol):
 
     @property
     def presets(self) -> Mapping[str, DecodeSettings]:
-        """Published decode settings by name, the default first; empty: the model's own."""
+        """Published decode settings by name, the default first; empty for the model's own."""
         ...
 
     def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:

@@ -30,12 +30,12 @@ class Predictor(Protocol):
 
     @property
     def max_seconds(self) -> float | None:
-        """Longest audio it hears; the runner cuts longer recordings.  None: no limit."""
+        """Longest audio it hears, None without a limit; the runner cuts longer recordings."""
         ...
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """What it is, for the report: model, sampler, dtype, seed ..."""
+        """What it is, for the report (model, sampler, dtype, seed ...)."""
         ...
 
     def __call__(

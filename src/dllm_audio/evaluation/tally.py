@@ -30,7 +30,7 @@ class Tally:
 
     @property
     def accuracy_of_valid(self) -> float:
-        """Right answers over readable answers: what scripts report that drop the others."""
+        """Right answers over readable answers, as scripts report that drop the others."""
         return self.correct / self.valid if self.valid else 0.0
 
     @property

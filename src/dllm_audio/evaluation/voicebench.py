@@ -94,7 +94,7 @@ class VoiceBench:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits of this subset: regions, domains, or just ``test``."""
+        """Splits of this subset, by region, by domain, or just ``test``."""
         return SUBSETS[self.subset]
 
     @property

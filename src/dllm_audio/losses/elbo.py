@@ -51,7 +51,7 @@ class ElboSampling:
     def draw(
         self, response_mask: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Masks ``[N, B, R]`` and ratios ``[N, B]``; see :func:`draw_masks`."""
+        """Masks ``[N, B, R]`` and ratios ``[N, B]``; see :func:`.draw_masks`."""
         return draw_masks(
             response_mask,
             self.num_samples,
@@ -127,7 +127,7 @@ def estimate_elbo(
     Args:
         predictor: the model, conditioned on prompt and audio.
         x_0: ``[B, R]`` int64 clean responses.
-        masks: ``[N, B, R]`` bool, from :func:`draw_masks`.
+        masks: ``[N, B, R]`` bool, from :func:`.draw_masks`.
         ratios: ``[N, B]`` masked share of each response, in (0, 1].
         recompute: with gradients, recompute each sample's forward pass in the backward pass
             instead of keeping N sets of activations.
