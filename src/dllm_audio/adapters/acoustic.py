@@ -22,6 +22,12 @@ def evenly_spaced_taps(num_layers: int, num_taps: int | None = None) -> tuple[in
         num_layers: layers of the encoder.
         num_taps: how many; None: 8 for large encoders (32 layers), else 4.
 
+    Returns:
+        Indices into ``EncoderOutput.hidden_states``, rising.
+
+    Raises:
+        InvalidArgumentError: more taps than layers, or none.
+
     Example:
         >>> evenly_spaced_taps(12)
         (2, 5, 8, 11)

@@ -23,6 +23,12 @@ _ACOUSTIC = (
 def adapter_to_config(adapter: DualAdapter | PromptedSemanticAdapter) -> dict[str, Any]:
     """JSON-ready settings of an adapter.
 
+    Args:
+        adapter: one of the two assembled adapters.
+
+    Returns:
+        What :func:`.adapter_from_config` builds the same adapter from, weights apart.
+
     Raises:
         InvalidArgumentError: an adapter of another class.
 
@@ -51,8 +57,20 @@ def adapter_to_config(adapter: DualAdapter | PromptedSemanticAdapter) -> dict[st
 def adapter_from_config(config: Mapping[str, Any]) -> DualAdapter | PromptedSemanticAdapter:
     """Build an adapter from its settings.
 
+    Args:
+        config: as :func:`.adapter_to_config` gives it.
+
+    Returns:
+        The adapter, with new weights.
+
     Raises:
         CheckpointError: unknown or missing settings.
+
+    Example:
+        >>> settings = {"encoder_dim": 8, "lm_dim": 16, "stride": 4}
+        >>> config = {"type": "prompted", "semantic": settings, "num_prompts": 2}
+        >>> adapter_from_config(config).num_prompts
+        2
     """
     try:
         kind = config["type"]

@@ -102,7 +102,7 @@ def pack_weights(module: Module) -> Module:
 
     The module is frozen: its parameters require no gradients afterwards.  Memory stays the same:
     the packed weight takes the dense one's place.  ``state_dict`` still gives dense weights, and
-    :func:`unpack_weights` brings the layers back to the bit.
+    :func:`.unpack_weights` brings the layers back to the bit.
 
     Args:
         module: a backbone, an encoder, or a whole :class:`dllm_audio.AudioDiffusionLM`; float32, on
@@ -113,7 +113,7 @@ def pack_weights(module: Module) -> Module:
 
     Raises:
         InvalidArgumentError: a layer has another dtype or device, or this build of PyTorch has no
-            oneDNN (see :func:`can_pack`); nothing is packed then.
+            oneDNN (see :func:`.can_pack`); nothing is packed then.
 
     Example:
         >>> from dllm_audio.backbones import pack_weights
@@ -132,13 +132,37 @@ def pack_weights(module: Module) -> Module:
 
 
 def unpack_weights(module: Module) -> Module:
-    """Undo :func:`pack_weights`, in place; the layers are those from before, frozen."""
+    """Undo :func:`.pack_weights`, in place; the layers are those from before, frozen.
+
+    Args:
+        module: what was packed; one that was not stays as it is.
+
+    Returns:
+        ``module``.
+
+    Example:
+        >>> from dllm_audio.backbones import pack_weights, unpack_weights
+        >>> layers = pack_weights(torch.nn.Sequential(torch.nn.Linear(3, 2)))
+        >>> type(unpack_weights(layers)[0]).__name__
+        'Linear'
+    """
     _exchange(module, PackedLinear, PackedLinear.unpacked)
     return module
 
 
 def can_pack(module: nn.Module) -> bool:
-    """Whether :func:`pack_weights` can pack ``module`` with this build of PyTorch."""
+    """Whether :func:`.pack_weights` can pack ``module`` with this build of PyTorch.
+
+    Args:
+        module: as for :func:`.pack_weights`.
+
+    Returns:
+        False where a linear layer is not float32 on the CPU, or PyTorch has no oneDNN.
+
+    Example:
+        >>> can_pack(torch.nn.Linear(3, 2).half())
+        False
+    """
     return _has_kernels() and all(_fits(weight) for weight in _weights(module))
 
 

@@ -48,6 +48,13 @@ def convert_checkpoint(
         InvalidArgumentError: an unknown format, or ``target`` is ``source``.
         CheckpointError: no weights, damaged weights, or a target that holds weights already.
         UnsafeCheckpointError: a file would run code or lies outside its folder.
+
+    Example:
+        >>> Path("published").mkdir()
+        >>> torch.save({"trainable_prompts.weight": torch.zeros(2, 4)},
+        ...            "published/pytorch_model.bin")
+        >>> [file.name for file in convert_checkpoint("published", "converted")]
+        ['model.safetensors']
     """
     if to not in _FORMATS:
         raise InvalidArgumentError("to", f"one of {list(_FORMATS)}", to)

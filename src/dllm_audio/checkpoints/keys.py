@@ -60,8 +60,15 @@ def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         tensors: under the published names.
 
+    Returns:
+        The same tensors by our names; only the learned queries are stacked into a new one.
+
     Raises:
         CheckpointError: names that belong to no adapter, or gaps in ``layer_prompts``.
+
+    Example:
+        >>> list(from_published({"trainable_prompts.weight": torch.zeros(2, 4)}))
+        ['prompts']
     """
     queries = {name: t for name, t in tensors.items() if name.startswith(_LAYER_PROMPTS)}
     own = _translate((n for n in tensors if n not in queries), _TENSORS)
@@ -74,8 +81,18 @@ def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The adapters' tensors under the published names; the inverse of ``from_published``.
 
+    Args:
+        tensors: under the library's names, as in an adapter's ``state_dict``.
+
+    Returns:
+        The same tensors by the published names.
+
     Raises:
         CheckpointError: names that belong to no adapter.
+
+    Example:
+        >>> list(to_published({"semantic.norm.weight": torch.ones(4)}))
+        ['semantic_connector.layernorm.weight']
     """
     theirs = _translate((n for n in tensors if n != _QUERIES), _OWN_TENSORS)
     state = {theirs[name]: tensors[name] for name in theirs}

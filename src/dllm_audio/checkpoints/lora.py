@@ -34,11 +34,23 @@ def split_lora(
 ) -> tuple[dict[str, Tensor], dict[str, LowRankUpdate]]:
     """Separate low-rank updates from all other tensors.
 
+    Args:
+        tensors: under the published names.
+
     Returns:
         The other tensors, and the updates by the published name of the weight they change.
 
     Raises:
         CheckpointError: one side of an update is missing, or the sides do not fit.
+
+    Example:
+        >>> name = "llm_model.base_model.model.model.q_proj"
+        >>> others, updates = split_lora({
+        ...     f"{name}.lora_A.default.weight": torch.zeros(2, 6),
+        ...     f"{name}.lora_B.default.weight": torch.zeros(4, 2),
+        ...     "trainable_prompts.weight": torch.zeros(3, 4)})
+        >>> list(others), list(updates)
+        (['trainable_prompts.weight'], ['model.q_proj.weight'])
     """
     others: dict[str, Tensor] = {}
     sides: dict[str, dict[str, Tensor]] = {}
@@ -78,6 +90,15 @@ def merge_lora(
 
     Raises:
         CheckpointError: a name that the module lacks, or a shape that does not fit.
+
+    Example:
+        >>> layer = nn.Linear(2, 2, bias=False)
+        >>> _ = nn.init.zeros_(layer.weight)
+        >>> update = LowRankUpdate(down=torch.ones(1, 2), up=torch.tensor([[1.0], [2.0]]))
+        >>> merge_lora(layer, {"weight": update}, alpha=0.5)
+        >>> layer.weight.data  # 0.5 / 1 times up @ down
+        tensor([[0.5000, 0.5000],
+                [1.0000, 1.0000]])
     """
     weights = dict(module.named_parameters())
     for name, update in updates.items():

@@ -119,6 +119,9 @@ def response_mask(lengths: Tensor, gen_length: int | None = None) -> Tensor:
         lengths: ``[B]`` int64 >= 1.
         gen_length: R; None takes the longest.
 
+    Returns:
+        ``[B, R]`` bool.
+
     Raises:
         ShapeError: ``lengths`` is not ``[B]`` of integers.
         InvalidArgumentError: a length below 1 or above ``gen_length``.

@@ -28,6 +28,15 @@ class DecodingStep:
         nfe: forward passes so far.
         tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
         output: the result, in the last step only.
+
+    Example:
+        >>> from dllm_audio import LLaDA, LLaDAConfig, LowConfidenceSampler, condition
+        >>> backbone = LLaDA(LLaDAConfig(d_model=32, n_layers=1, n_heads=2, mlp_hidden_size=64,
+        ...                              vocab_size=50, mask_token_id=49, eos_token_id=48))
+        >>> predictor = condition(backbone, torch.tensor([[1, 2, 3]]))
+        >>> sampler = LowConfidenceSampler(steps=2, gen_length=8)
+        >>> [(step.nfe, int((step.tokens == 49).sum())) for step in sampler.stream(predictor)]
+        [(1, 4), (2, 0), (2, 0)]
     """
 
     nfe: int
