@@ -111,7 +111,37 @@ def test_errors_name_the_row(tmp_path) -> None:
     collator = DiffusionCollator(TEMPLATE, LOG_MEL)
     with pytest.raises(DataError, match=r"row 3, field 'audio': .*none.wav"):
         collator([Example(3, str(tmp_path / "none.wav"), "What?", "That.")])
-    with pytest.raises(DataError, match=r"rows \[0, 1\], field 'audio': .*at most 1 s"):
+    with pytest.raises(DataError, match=r"^row 1, field 'audio': .*at most 1 s"):
         collator([example(0, "x"), Example(1, clip(20_000), "What?", "That.")])
-    with pytest.raises(DataError, match=r"row 0: .*<\|eot_id\|>"):
+    with pytest.raises(DataError, match=r"^row 0, field 'target': .*<\|eot_id\|>"):
         collator([example(0, "x <|eot_id|>")])
+    with pytest.raises(DataError, match=r"^a.json, row 2, field 'instruction': .*<audio>.* got 2"):
+        collator([example(7, "x", "<audio> <audio>", origin="a.json, row 2")])
+    pair = PreferencePair(3, clip(), "What?", "That.", "This <|eot_id|>")
+    pairs = PreferenceCollator(TEMPLATE, LOG_MEL)
+    with pytest.raises(DataError, match=r"^row 3, field 'rejected': "):
+        pairs([pair])
+    with pytest.raises(DataError, match=r"^row 3, field 'rejected': "):
+        pairs.measure(pair)
+
+
+def test_an_array_of_another_shape_is_named_too() -> None:
+    record = Example(3, (np.zeros((2, 2, 2), np.float32), 16000), "What?", "That.")
+    with pytest.raises(DataError, match="row 3, field 'audio': "):
+        DiffusionCollator(TEMPLATE, LOG_MEL)([record])
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("multiple", [None, 8])
+def test_measures_are_those_of_the_batch(header: bool, multiple: int | None) -> None:
+    options = (TEMPLATE, LOG_MEL, EosPadding(multiple), header)
+    record = example(0, "A longer answer.", "And now?")
+    batch = DiffusionCollator(*options)([record])
+    sizes = batch["prompt_ids"].shape[1], batch["labels"].shape[1]
+    assert DiffusionCollator(*options).measure(record) == sizes
+    pair = PreferencePair(0, record.audio, "And now?", "No.", "A longer answer.")
+    batch = PreferenceCollator(*options)([pair])
+    assert PreferenceCollator(*options).measure(pair) == (
+        batch["prompt_ids"].shape[1],
+        max(batch["chosen"].shape[1], batch["rejected"].shape[1]),
+    )

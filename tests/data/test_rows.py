@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils.data import ConcatDataset
 
 from dllm_audio.data import (
     ASR_INSTRUCTIONS,
@@ -13,6 +14,7 @@ from dllm_audio.data import (
     RecordDataset,
     TranscriptionParser,
     asr_instruction,
+    number_apart,
     parse_rows,
     read_json_rows,
 )
@@ -189,6 +191,17 @@ def test_validation_lists_what_is_wrong() -> None:
     dataset.select([0, 2]).validate(progress=False)
     assert dataset.select([2, 0])[0].row == 2
     assert dataset.select([2, 0]).select([1])[0].row == 0
+
+
+def test_records_of_several_sources_have_numbers_of_their_own() -> None:
+    rows = [PUBLISHED] * 3
+    first = RecordDataset(rows, ExampleParser(), "a.json").select([0, 2])
+    second = RecordDataset([*rows, {**PUBLISHED, "input": None}], ExampleParser(), "b.json")
+    a, b = number_apart([first, second])
+    assert [record.row for record in ConcatDataset([a, b.select([2, 0])])] == [0, 2, 5, 3]
+    assert b[1].origin == "b.json, row 1"
+    with pytest.raises(DataError, match=r"b\.json, row 3, field 'input "):
+        b[3]
 
 
 def test_hugging_face_audio_is_decoded_by_us_alone(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from .audio_check import CheckedAudio, check_audio
 from .collate import IGNORED, DiffusionCollator, EosPadding, PreferenceCollator
-from .dataset import RecordDataset, read_json_rows
+from .dataset import RecordDataset, number_apart, read_json_rows
 from .features import (
     EncoderFeatures,
     StoredAudio,
@@ -12,6 +12,7 @@ from .features import (
 )
 from .instructions import ASR_INSTRUCTIONS, asr_instruction
 from .order import EpochOrder
+from .position_check import PositionLimit, check_positions
 from .records import AudioSource, Example, PreferencePair, Record
 from .rows import ExampleParser, PreferenceParser, TranscriptionParser, parse_rows
 
@@ -26,6 +27,7 @@ __all__ = [
     "EpochOrder",
     "Example",
     "ExampleParser",
+    "PositionLimit",
     "PreferenceCollator",
     "PreferencePair",
     "PreferenceParser",
@@ -35,8 +37,10 @@ __all__ = [
     "TranscriptionParser",
     "asr_instruction",
     "check_audio",
+    "check_positions",
     "content_key",
     "encoder_key",
+    "number_apart",
     "parse_rows",
     "read_json_rows",
     "stored_encoder_output",

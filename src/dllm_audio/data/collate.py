@@ -16,7 +16,7 @@ from ..audio import LogMel, load_audio
 from ..errors import AudioError, DataError, InvalidArgumentError
 from ..prompts import ChatTemplate, TrainingExample, left_pad
 from .features import EncoderFeatures
-from .records import Example, PreferencePair, Record
+from .records import Example, PreferencePair, Record, name_of
 
 # transformers' label of a position that does not count.
 IGNORED = -100
@@ -79,27 +79,33 @@ class _Collator:
         }
 
     def _audio(self, records: Sequence[Record]) -> Batch:
+        if isinstance(self.audio, EncoderFeatures):
+            return self.audio.collate([record.audio for record in records])
+        waveforms = [self._waveform(record) for record in records]
         try:
-            if isinstance(self.audio, EncoderFeatures):
-                return self.audio.collate([record.audio for record in records])
-            features, lengths = self.audio([self._waveform(record) for record in records])
-        except AudioError as error:
-            rows = [record.row for record in records]
-            raise DataError(f"rows {rows}, field 'audio': {error}") from error
+            features, lengths = self.audio(waveforms)
+        except AudioError:
+            for record, waveform in zip(records, waveforms, strict=True):  # which one is it?
+                try:
+                    self.audio([waveform])
+                except AudioError as error:
+                    raise DataError(f"{name_of(record)}, field 'audio': {error}") from error
+            raise
         return {"features": features, "feature_lengths": lengths}
 
     @staticmethod
     def _waveform(record: Record) -> Tensor:
         try:
             return load_audio(record.audio)
-        except AudioError as error:
+        except (AudioError, InvalidArgumentError) as error:
             raise DataError(
-                f"row {record.row}, field 'audio': {error}; check_audio() finds and skips such "
+                f"{name_of(record)}, field 'audio': {error}; check_audio() finds and skips such "
                 "clips before a run"
             ) from error
 
-    def _tokenize(self, record: Record, target: str) -> TrainingExample:
-        template = self.template
+    def _tokenize(self, record: Record, field: str) -> TrainingExample:
+        """Prompt and one answer of a record: ``field`` is target, chosen or rejected."""
+        template, target = self.template, getattr(record, field)
         if record.system is not None and record.system != template.system:
             template = ChatTemplate(template.tokenizer, record.system)
         try:
@@ -107,7 +113,19 @@ class _Collator:
                 return template.training_example(record.instruction, target)
             return _answer_alone(template, record.instruction, target)
         except InvalidArgumentError as error:
-            raise DataError(f"row {record.row}: {error}") from error
+            found = {"instructions": "instruction", "target": field}.get(error.argument)
+            if found is None:
+                raise DataError(f"{name_of(record)}: {error}") from error
+            text = repr(error.got)
+            text = text if len(text) <= 80 else text[:77] + "..."
+            raise DataError(
+                f"{name_of(record)}, field {found!r}: expected {error.expected}, got {text}"
+            ) from error
+
+    def _measure(self, record: Record, fields: Sequence[str]) -> tuple[int, int]:
+        examples = [self._tokenize(record, field) for field in fields]
+        lengths = [self.eos_padding.lengths([len(e.target_ids)])[0] for e in examples]
+        return len(examples[0].prompt_ids), max(lengths)
 
     def _labels(self, targets: Sequence[Sequence[int]]) -> Tensor:
         """``[B, R]`` int64: tokens of the answers, EOS behind them, IGNORED beyond the targets."""
@@ -137,9 +155,17 @@ class DiffusionCollator(_Collator):
 
     def __call__(self, records: Sequence[Example]) -> Batch:
         """Collate; raises DataError that names the row."""
-        examples = [self._tokenize(record, record.target) for record in records]
+        examples = [self._tokenize(record, "target") for record in records]
         labels = self._labels([example.target_ids for example in examples])
         return {**self._inputs(records, examples), "labels": labels}
+
+    def measure(self, record: Example) -> tuple[int, int]:
+        """Tokens of a record's prompt, without audio, and of its response with the EOS behind it.
+
+        Raises:
+            DataError: a text that cannot be tokenized; names the row and the field.
+        """
+        return self._measure(record, ("target",))
 
 
 @dataclass
@@ -159,14 +185,22 @@ class PreferenceCollator(_Collator):
 
     def __call__(self, records: Sequence[PreferencePair]) -> Batch:
         """Collate; raises DataError that names the row."""
-        chosen = [self._tokenize(record, record.chosen) for record in records]
-        rejected = [self._tokenize(record, record.rejected) for record in records]
+        chosen = [self._tokenize(record, "chosen") for record in records]
+        rejected = [self._tokenize(record, "rejected") for record in records]
         return {
             **self._inputs(records, chosen),
             "chosen": self._labels([example.target_ids for example in chosen]),
             "rejected": self._labels([example.target_ids for example in rejected]),
             "labels": torch.ones(len(records), dtype=torch.int64),
         }
+
+    def measure(self, record: PreferencePair) -> tuple[int, int]:
+        """Tokens of a pair's prompt, without audio, and of its longer response with its EOS.
+
+        Raises:
+            DataError: a text that cannot be tokenized; names the row and the field.
+        """
+        return self._measure(record, ("chosen", "rejected"))
 
 
 def _answer_alone(template: ChatTemplate, instruction: str, target: str) -> TrainingExample:

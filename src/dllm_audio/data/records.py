@@ -14,7 +14,7 @@ class Example:
     """An instruction about a clip, and its answer.
 
     Attributes:
-        row: position in the data set; names the row in errors and seeds its noise.
+        row: number that no other record of a run has; it seeds the noise.
         audio: a path, the bytes of an audio file, ``(array, sampling rate)``, or None for text
             alone.
         instruction: the user's text, with or without ``<audio>``.
@@ -22,6 +22,7 @@ class Example:
         id: the row's own name, or None.
         duration: seconds of audio where the data say so, or None.
         system: text of the system turn; None leaves it to the prompt template.
+        origin: what errors call the record, such as ``train.json, row 3``; None: its number.
     """
 
     row: int
@@ -31,6 +32,7 @@ class Example:
     id: str | None = None
     duration: float | None = None
     system: str | None = None
+    origin: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class PreferencePair:
     """An instruction about a clip with a better and a worse answer.
 
     Attributes:
-        row: position in the data set.
+        row: as in :class:`Example`.
         audio: as in :class:`Example`.
         instruction: the user's text.
         chosen: the better answer.
@@ -46,6 +48,7 @@ class PreferencePair:
         id: the row's own name, or None.
         duration: seconds of audio where the data say so, or None.
         system: text of the system turn; None leaves it to the prompt template.
+        origin: what errors call the record, such as ``train.json, row 3``; None: its number.
     """
 
     row: int
@@ -56,6 +59,19 @@ class PreferencePair:
     id: str | None = None
     duration: float | None = None
     system: str | None = None
+    origin: str | None = field(default=None, repr=False, compare=False)
 
 
 Record = Example | PreferencePair
+
+
+def name_of(record: Record) -> str:
+    """What errors call a record.
+
+    Example:
+        >>> name_of(Example(3, "a.wav", "What?", "That.")), name_of(
+        ...     Example(3, "a.wav", "What?", "That.", origin="train.json, row 1")
+        ... )
+        ('row 3', 'train.json, row 1')
+    """
+    return f"row {record.row}" if record.origin is None else record.origin
