@@ -35,11 +35,13 @@ class CheckedAudio:
 
     Attributes:
         dataset: the records whose audio can be read.
+        positions: their indices in the data set that was checked.
         durations: seconds of each of them, in the same order.
         unreadable: row number of every record that was dropped, with the reason.
     """
 
     dataset: RecordDataset
+    positions: list[int]
     durations: list[float]
     unreadable: dict[int, str]
 
@@ -98,7 +100,7 @@ def check_audio(
             raise DataError(f"{count}:\n" + "\n".join(lines))
         for line in lines:
             logger.warning("skipped: %s", line)
-    return CheckedAudio(dataset.select(kept), durations, unreadable)
+    return CheckedAudio(dataset.select(kept), kept, durations, unreadable)
 
 
 class _Index:

@@ -69,7 +69,7 @@ class RecordDataset(Dataset[Record]):
             DataError: the file cannot be read; names the line.
         """
         path = Path(path)
-        return cls(read_json_rows(path), parser, path.name, path.parent if root is None else root)
+        return cls(read_json_rows(path), parser, str(path), path.parent if root is None else root)
 
     @classmethod
     def from_datasets(
@@ -87,7 +87,10 @@ class RecordDataset(Dataset[Record]):
         for name, feature in dataset.features.items():
             if isinstance(feature, Audio):
                 dataset = dataset.cast_column(name, Audio(decode=False))
-        return cls(dataset, parser, str(dataset.info.dataset_name or "dataset"), root)
+        info = dataset.info
+        names = (info.dataset_name or "dataset", info.config_name, dataset.split)
+        source = "/".join(str(name) for name in names if name and name != "default")
+        return cls(dataset, parser, source, root)
 
     def __len__(self) -> int:
         return len(self.indices)

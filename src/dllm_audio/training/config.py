@@ -16,40 +16,29 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import ConcatDataset
+from transformers import TrainingArguments
 
 from ..audio import LogMel
 from ..backbones import LLaDA
-from ..data import (
-    DiffusionCollator,
-    EosPadding,
-    ExampleParser,
-    PreferenceCollator,
-    PreferenceParser,
-    RecordDataset,
-    TranscriptionParser,
-    check_audio,
-)
+from ..data import DiffusionCollator, EosPadding, PreferenceCollator, number_apart
 from ..encoders import WhisperEncoder
 from ..errors import InvalidArgumentError
 from ..prompts import TRAINING_SYSTEM_PROMPT, ChatTemplate, load_tokenizer
 from ..weights import resolve_directory
 from .arguments import check_options
+from .processes import from_main_process
 from .run import AdapterSettings, Foundation, StageData
+from .run_data import PARSERS, DataCheck, DataConfig
 from .stages import DIFFA, DIFFA2, Optimization, Stage
 
 T = TypeVar("T")
-_PARSERS: dict[str, Any] = {
-    "asr": TranscriptionParser,
-    "qa": ExampleParser,
-    "preferences": PreferenceParser,
-}
 _STAGES = (*DIFFA.names, *DIFFA2.names)
-_SOURCE = "a file or {'dataset': id, 'split': ...}"
 # TrainingArguments that a run file must not set, and where they are set instead.
 _ELSEWHERE = {
     "seed": "nothing here: the seed is given to run_stage (--seed of the examples)",
@@ -59,48 +48,6 @@ _ELSEWHERE = {
         "nothing here: it is one of a stage's settings under 'optimization'",
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """One data set of a run.
-
-    Args:
-        train: JSON or JSON Lines files, or Hugging Face data sets as objects
-            ``{"dataset": id, "split": ..., "name": ...}``.
-        evaluation: one file or data set, or None.
-        root: folder that relative audio paths start from; None: the file's own.
-        on_unreadable: ``raise`` or ``skip``, for audio that cannot be read.
-        index: file in which the check of the audio is remembered.
-        max_seconds: longer clips count as unreadable.
-
-    Raises:
-        InvalidArgumentError: a value of another kind; names the argument.
-    """
-
-    train: Sequence[Any]
-    evaluation: Any = None
-    root: str | None = None
-    on_unreadable: str = "raise"
-    index: str | None = None
-    max_seconds: float | None = 30.0
-
-    def __post_init__(self) -> None:
-        train, sources = self.train, "a list of files or {'dataset': id, 'split': ...}, one or more"
-        if isinstance(train, str) or not isinstance(train, Sequence) or not train:
-            raise InvalidArgumentError("train", sources, train)
-        for source in train:
-            if not _is_source(source):
-                raise InvalidArgumentError("train", sources, train)
-        if self.evaluation is not None and not _is_source(self.evaluation):
-            raise InvalidArgumentError("evaluation", f"{_SOURCE}, or null", self.evaluation)
-        for name in ("root", "index"):
-            if not isinstance(getattr(self, name), str | None):
-                raise InvalidArgumentError(name, "a path or null", getattr(self, name))
-        if self.on_unreadable not in ("raise", "skip"):
-            raise InvalidArgumentError("on_unreadable", "'raise' or 'skip'", self.on_unreadable)
-        if self.max_seconds is not None and not _is_positive(self.max_seconds):
-            raise InvalidArgumentError("max_seconds", "a number > 0 or null", self.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +110,9 @@ class RunConfig:
         if adapters.get("taps") is not None:
             adapters["taps"] = tuple(_list(adapters["taps"], "adapters.taps"))
         data = _object(config["data"], "data")
-        unknown = sorted(data.keys() - _PARSERS.keys())
+        unknown = sorted(data.keys() - PARSERS.keys())
         if unknown or not data:
-            raise InvalidArgumentError("data", f"names among {sorted(_PARSERS)}", unknown)
+            raise InvalidArgumentError("data", f"names among {sorted(PARSERS)}", unknown)
         optimization = _object(config.get("optimization", {}), "optimization")
         unknown = sorted(optimization.keys() - set(stages))
         if unknown:
@@ -198,49 +145,42 @@ class RunConfig:
         return Foundation(encoder, backbone, tokenizer, self.adapters)
 
     def load_data(self, stage: Stage, foundation: Foundation) -> StageData:
-        """What a stage learns from, with its audio checked."""
+        """What a stage learns from, checked by one process for all.
+
+        Raises:
+            DataError: names the rows and fields that cannot be learned from.
+        """
         if stage.data not in self.data:
             raise InvalidArgumentError("data", f"an entry {stage.data!r}", sorted(self.data))
         settings = self.data[stage.data]
-        checked = [self._checked_audio(source, settings, stage) for source in settings.train]
-        evaluation = None
-        if settings.evaluation is not None:
-            evaluation = self._checked_audio(settings.evaluation, settings, stage).dataset
+        parser = PARSERS[stage.data]()
+        train = number_apart([settings.read(source, parser) for source in settings.train])
+        held_out = settings.evaluation
+        evaluation = [] if held_out is None else [settings.read(held_out, parser)]
         system = TRAINING_SYSTEM_PROMPT if self.system is None else self.system
-        template = ChatTemplate(foundation.tokenizer, system)
         encoder = foundation.encoder
         log_mel = LogMel(encoder.n_mels, chunk_length=encoder.window_seconds)
         kind = PreferenceCollator if stage.preference else DiffusionCollator
-        return StageData(
-            ConcatDataset([each.dataset for each in checked]),
-            kind(template, log_mel, EosPadding(self.eos_multiple)),
-            evaluation,
-            [seconds for each in checked for seconds in each.durations],
+        collator = kind(
+            ChatTemplate(foundation.tokenizer, system), log_mel, EosPadding(self.eos_multiple)
         )
-
-    @staticmethod
-    def _checked_audio(source: Any, settings: DataConfig, stage: Stage) -> Any:
-        from accelerate import PartialState
-
-        dataset = _read(source, _PARSERS[stage.data](), settings.root)
-        # One process decodes; the others then find the result in the index.
-        with PartialState().main_process_first():
-            dataset.validate()
-            return check_audio(
-                dataset,
-                on_unreadable=settings.on_unreadable,
-                max_seconds=settings.max_seconds,
-                index=settings.index,
-            )
-
-
-def _read(source: Any, parser: Any, root: str | None) -> RecordDataset:
-    if isinstance(source, str):
-        return RecordDataset.from_file(source, parser, root)
-    from datasets import load_dataset
-
-    options = {k: v for k, v in source.items() if k != "dataset"}
-    return RecordDataset.from_datasets(load_dataset(source["dataset"], **options), parser, root)
+        check = DataCheck(settings, collator, foundation, stage)
+        seconds = self.arguments.get("ddp_timeout", TrainingArguments.ddp_timeout)
+        found = from_main_process(
+            lambda: [check(part) for part in (train, evaluation)],
+            timedelta(seconds=seconds),
+            cpu=bool(self.arguments.get("use_cpu", False)),
+        )
+        train, evaluation = (
+            [dataset.select(kept) for dataset, (kept, _) in zip(part, results, strict=True)]
+            for part, results in zip((train, evaluation), found, strict=True)
+        )
+        return StageData(
+            ConcatDataset(train),
+            collator,
+            evaluation[0] if evaluation else None,
+            [seconds for _, durations in found[0] for seconds in durations],
+        )
 
 
 def _checked(kind: type[T], values: Any, where: str) -> Mapping[str, Any]:
@@ -279,11 +219,3 @@ def _list(values: Any, where: str) -> list[Any]:
     if not isinstance(values, list):
         raise InvalidArgumentError(where, "a list", repr(values))
     return values
-
-
-def _is_source(source: Any) -> bool:
-    return isinstance(source, str) or (isinstance(source, Mapping) and "dataset" in source)
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
