@@ -247,3 +247,63 @@ def train_two_stages(folder: Path, sharded: bool) -> None:
             from torch.distributed.tensor import DTensor
 
             assert all(isinstance(p, DTensor) for p in made.parameters())
+
+
+def _pose_as_deepspeed() -> None:
+    """accelerate runs DeepSpeed on GPUs and the like only; DeepSpeed itself runs on a CPU."""
+    import torch
+    import transformers.training_args
+    from accelerate.state import DistributedType, PartialState
+
+    def on_cpu(state: Any) -> None:
+        state.device = torch.device("cpu")
+
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+    PartialState.set_device = on_cpu
+    transformers.training_args.is_torch_bf16_gpu_available = lambda: True
+    del os.environ["ACCELERATE_USE_CPU"]
+    os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"}
+
+
+def train_with_deepspeed(folder: Path, stage: int, options: dict[str, Any]) -> None:
+    """Train the tiny model with ZeRO; ``error.txt`` holds what ended the run early."""
+    from safetensors.torch import save_file
+
+    from dllm_audio.errors import TrainingError
+    from dllm_audio.training import DiffusionTask, ExactTrainer
+
+    from .tiny import arguments, collator, lora_model, rows
+
+    _pose_as_deepspeed()
+    options = dict(options)
+    poisoned = options.pop("poisoned_step", None)
+    auto = dict.fromkeys(
+        ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"),
+        "auto",
+    )
+    config = {"zero_optimization": {"stage": stage}, "gradient_clipping": "auto", **auto}
+    config |= {"bf16": {"enabled": "auto"}, "zero_allow_untested_optimizer": True}
+    args = arguments(
+        folder, per_device_train_batch_size=2, save_strategy="steps", save_steps=2,
+        use_cpu=False, deepspeed=config, **options,
+    )  # fmt: skip
+    task = DiffusionTask(lora_model())
+    trainer = ExactTrainer(task, args, rows(16), rows(4), collator())
+    if poisoned is not None:
+        forward = task.forward
+
+        def poisoning(*inputs: Any, **named: Any) -> Any:
+            made = forward(*inputs, **named)
+            broken = trainer.state.global_step + 1 == poisoned
+            return {**made, "loss": made["loss"] * float("nan")} if broken else made
+
+        task.forward = poisoning
+    try:
+        trainer.resume()
+    except TrainingError as error:
+        if trainer.is_world_process_zero():
+            (folder / "error.txt").write_text(str(error))
+        return
+    weights = trainer.trained_weights()
+    if trainer.is_world_process_zero():
+        save_file(weights, folder / "trained.safetensors")

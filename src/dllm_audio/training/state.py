@@ -40,8 +40,8 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.contiguous() for k, v in state.items() if _bare(k) in {_bare(n) for n in trained}}
 
 
-def load_trainable_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load trainable weights into a model, sharded or not.
+def check_trainable(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Make sure that weights are those that train.
 
     Raises:
         CheckpointError: names or shapes are not those of the model's trainable parameters.
@@ -55,6 +55,15 @@ def load_trainable_state(model: nn.Module, state: Mapping[str, Tensor], source: 
             f"{source}: not a checkpoint of this model: missing {missing[:3]}, unexpected "
             f"{sorted(extra)[:3]}, other shapes {sorted(shapes)[:3]}"
         )
+
+
+def load_trainable_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load trainable weights into a model, sharded or not.
+
+    Raises:
+        CheckpointError: names or shapes are not those of the model's trainable parameters.
+    """
+    check_trainable(model, state, source)
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_model_state_dict(model, dict(state), options=options)
 
@@ -71,9 +80,14 @@ def save_weights(state: Mapping[str, Tensor], folder: Path) -> None:
     save_file(dict(state), folder / WEIGHTS)
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """What :func:`save_weights` wrote."""
+    return _read_tensors(folder / WEIGHTS)
+
+
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Read what :func:`save_weights` wrote."""
-    load_trainable_state(model, _read_tensors(folder / WEIGHTS), str(folder))
+    """Put back what :func:`save_weights` wrote."""
+    load_trainable_state(model, read_weights(folder), str(folder))
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -93,8 +107,8 @@ def save_optimizer(state: Mapping[str, Any], folder: Path) -> None:
     _write_json(folder / OPTIMIZER, state["param_groups"])
 
 
-def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
-    """Read what :func:`save_optimizer` wrote."""
+def read_optimizer(folder: Path) -> dict[str, Any]:
+    """What :func:`save_optimizer` wrote."""
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in _read_tensors(folder / MOMENTS).items():
         parameter, _, name = key.rpartition(".")
@@ -104,9 +118,13 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: P
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in group.items()}
         for group in _read(folder / OPTIMIZER)
     ]
-    state: dict[str, Any] = {"state": moments, "param_groups": groups}
+    return {"state": moments, "param_groups": groups}
+
+
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Put back what :func:`save_optimizer` wrote."""
     options = StateDictOptions(full_state_dict=True)
-    set_optimizer_state_dict(model, optimizer, state, options=options)
+    set_optimizer_state_dict(model, optimizer, read_optimizer(folder), options=options)
 
 
 def save_scheduler(scheduler: Any, folder: Path) -> None:

@@ -24,7 +24,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ..data import EpochOrder
 from ..errors import TrainingError
-from . import checkpoints, state
+from . import checkpoints, state, zero
 from .noise import EVALUATION, row_seeds, seed_step
 from .tasks import Task
 
@@ -76,13 +76,34 @@ class ExactTrainer(Trainer):
     def create_accelerator_and_postprocess(self) -> None:
         """Make the engine; with FSDP2, mixed precision is for weights and gradients only."""
         super().create_accelerator_and_postprocess()
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        plugin: Any = getattr(self.accelerator.state, "fsdp_plugin", None)
         policy = getattr(plugin, "mixed_precision_policy", None)
         if isinstance(policy, MixedPrecisionPolicy):
             # accelerate would also round what enters and leaves a module: rotary tables and losses.
             plugin.mixed_precision_policy = replace(
                 policy, cast_forward_inputs=False, output_dtype=None
             )
+
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any
+    ) -> Any:
+        if not self.is_deepspeed_enabled:
+            return super()._prepare_for_training(
+                max_steps, train_dataloader, resume_from_checkpoint
+            )
+        # DeepSpeed rounds the weights before it makes its float32 masters, and its own checkpoints
+        # are pickles: both are set from ours instead.
+        weights = zero.weights_as_loaded(self._task)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        optimizer = zero.zero_optimizer(self.deepspeed)
+        if resume_from_checkpoint is not None:
+            folder = Path(resume_from_checkpoint)
+            weights = state.read_weights(folder)
+            state.check_trainable(self._task, weights, str(folder))
+            zero.set_optimizer_state(self._task, optimizer, state.read_optimizer(folder))
+            state.load_scheduler(self.lr_scheduler, folder)
+        zero.set_master_weights(self._task, weights)
+        return prepared
 
     # Data.
 
@@ -114,9 +135,7 @@ class ExactTrainer(Trainer):
         rank = self.args.process_index
         seed_step(self.args.seed, self.state.global_step, self._micro_step, rank)
         self._micro_step += 1
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self._finite = self._finite and bool(loss.isfinite())
-        return loss
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self,
@@ -135,13 +154,25 @@ class ExactTrainer(Trainer):
         for name, value in outputs.items():
             if name != "loss":
                 self._collect(name, value, training)
-        if training and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes
+        if training:
+            self._finite = self._finite and bool(loss.isfinite())
+            if self.is_deepspeed_enabled:  # its backward pass also takes the optimizer's step
+                self.check_finite()
+            if num_items_in_batch is not None:
+                loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def end_step(self) -> None:
-        """Stop before the optimizer steps on gradients of a loss that is not finite."""
+        """The gradients are complete, and the optimizer will step."""
         self._micro_step = 0
+        self.check_finite()
+
+    def check_finite(self) -> None:
+        """Stop before the optimizer steps on gradients of a loss that is not finite.
+
+        Raises:
+            TrainingError: on every process.
+        """
         finite = torch.tensor(float(self._finite), device=self.args.device)
         if not bool(self.accelerator.reduce(finite, reduction="sum") == self.args.world_size):
             raise TrainingError(
@@ -251,21 +282,19 @@ class ExactTrainer(Trainer):
         return {k.removeprefix("model."): v for k, v in self._trainable_state().items()}
 
     def _trainable_state(self) -> dict[str, Tensor]:
-        if not self.is_deepspeed_enabled:
-            return state.trainable_state(self._task)
-        whole = self.accelerator.get_state_dict(self.deepspeed)
-        names = {name for name, p in self._task.named_parameters() if p.requires_grad}
-        return {name: tensor for name, tensor in (whole or {}).items() if name in names}
+        if self.is_deepspeed_enabled:
+            return zero.master_weights(self._task)
+        return state.trainable_state(self._task)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.is_deepspeed_enabled:
-            return super()._save_optimizer_and_scheduler(output_dir)
-        moments = state.optimizer_state(self._task, _bare(self.optimizer))
+            moments = zero.optimizer_state(self._task, zero.zero_optimizer(self.deepspeed))
+        else:
+            moments = state.optimizer_state(self._task, _bare(self.optimizer))
         if self.args.should_save:
             with self._noting_problems():
                 state.save_optimizer(moments, Path(output_dir))
                 state.save_scheduler(self.lr_scheduler, Path(output_dir))
-        return None
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Nothing: every step seeds itself."""
@@ -277,12 +306,9 @@ class ExactTrainer(Trainer):
         state.load_weights(self._task if model is None else model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if self.is_deepspeed_enabled:
-            return super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
+        if checkpoint is not None:  # with DeepSpeed it is loaded elsewhere
             state.load_optimizer(self._task, _bare(self.optimizer), Path(checkpoint))
             state.load_scheduler(self.lr_scheduler, Path(checkpoint))
-        return None
 
 
 class _StepHooks(TrainerCallback):
