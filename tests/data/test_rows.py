@@ -213,8 +213,9 @@ def test_hugging_face_audio_is_decoded_by_us_alone(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     soundfile.write(path, wave, 8000, subtype="FLOAT")
     made = datasets.Dataset.from_dict(
-        {"audio": [str(path)], "question": ["What?"], "answer": ["A tone."]}
+        {"audio": [str(path)], "question": ["What?"], "answer": ["A tone."]}, split="dev"
     ).cast_column("audio", datasets.Audio())
     example = RecordDataset.from_datasets(made, ExampleParser())[0]
+    assert example.origin == "dataset/dev, row 0"
     loaded = load_audio(example.audio, 8000)
     np.testing.assert_allclose(loaded.numpy(), wave, atol=1e-6)

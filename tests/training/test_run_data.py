@@ -156,7 +156,6 @@ def _fail(folder: Path) -> None:
         (folder / str(rank)).write_text(f"{type(error).__name__} {error}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", [_load, _fail])
 def test_one_process_checks_for_all(tmp_path: Path, target: Callable[..., None]) -> None:
     workers.run_ranks(2, target, tmp_path)
