@@ -35,6 +35,7 @@ def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
         ({"data": {"asr": {"train": []}}}, r"data\.asr\.train: expected a list .* one or more"),
         ({"data": {"asr": {"train": "a.json"}}}, r"data\.asr\.train: .* got a\.json"),
         ({"data": {"asr": {"train": [{"split": "x"}]}}}, r"data\.asr\.train: .*'dataset'"),
+        ({"data": {"asr": {"train": [{"dataset": "x"}]}}}, r"data\.asr\.train: .*'split'"),
         ({"data": {"asr": {"train": ["a"], "evaluation": ["b"]}}}, r"data\.asr\.evaluation: "),
         ({"data": {"asr": {"train": ["a"], "index": 1}}}, r"data\.asr\.index: .* got 1"),
         ({"data": {"asr": {"train": ["a"], "max_seconds": "30"}}}, r"data\.asr\.max_seconds: "),

@@ -152,7 +152,9 @@ def audio_positions(foundation: Foundation, stage: Stage) -> Callable[[float], i
 
 
 def _is_source(source: Any) -> bool:
-    return isinstance(source, str) or (isinstance(source, Mapping) and "dataset" in source)
+    # Without a split, datasets gives all of them at once.
+    named = isinstance(source, Mapping) and {"dataset", "split"} <= source.keys()
+    return isinstance(source, str) or named
 
 
 def _is_positive(value: Any) -> bool:
