@@ -132,7 +132,7 @@ def _batches(report: Report, path: Path) -> Path | None:
     axes.set_ylim(bottom=0)
     axes.set_xticks(batches, [str(b) for b in batches], minor=False)
     axes.minorticks_off()
-    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     title = f"Throughput against batch (simulated ASR confidences{_weights(chosen)})"
     return _save(figure, report, title, path)
@@ -159,8 +159,10 @@ def _strategies(report: Report, path: Path) -> Path | None:
         values = [r.numbers["tokens_per_second"] for r in bars]
         axes.barh([_short(r) for r in bars], values, color=[_color(r.name) for r in bars])
         for i, value in enumerate(values):
-            text = axes.text(value, i, f" {value:.0f}", va="center", size=8)
-            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
+            text = axes.annotate(
+                f"{value:.0f}", (value, i), (4, 0), textcoords="offset points", va="center", size=8
+            )
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         if peers:
             mode, rate = max(peers.items(), key=lambda peer: peer[1])
             color = LAYOUT_COLORS[_PEER]

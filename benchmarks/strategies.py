@@ -150,6 +150,8 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
         # Without a cache a pass costs the same whatever rule decides, and a kept prompt changes
         # only the refreshes: one rule shows either.
         one_is_enough = layout not in ("prefix", "dual")
+        if profile == "reasoning" and layout == "low_confidence":
+            continue  # a pass and their number are those of "block", nearly
         if rule == "threshold" or (rule != "fixed" and not one_is_enough):
             yield replace(anchor, strategy=strategy, profile=profile)
     best = replace(anchor, strategy="dual/threshold", profile="asr")

@@ -161,6 +161,9 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note, ""])
 
 
+LABEL_GAP = 0.6  # positions per pass between two labels, at least
+
+
 def draw(sweep: list[Row], reference: Row, path: Path) -> None:
     """What the threshold costs and gains: accuracy and agreement against positions per pass."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -180,7 +183,11 @@ def draw(sweep: list[Row], reference: Row, path: Path) -> None:
             ys = [100 * getattr(row, measure) for row in rows]
             label = "no cache" if cache == "none" else f"{cache} cache"
             axes.plot(xs, ys, marker="os^"[number], markersize=4, linewidth=1, label=label)
+        last = -1.0
         for tau, x, y in zip(TAUS, xs, ys, strict=True):
+            if abs(x - last) < LABEL_GAP:
+                continue
+            last = x
             place = {"textcoords": "offset points", "xytext": (-3, -6), "va": "top", "ha": "right"}
             axes.annotate(f"{tau:g}", (x, y), rotation=60, fontsize=7, **place)
         level = 100 * getattr(reference, measure)
