@@ -15,6 +15,7 @@ from pathlib import Path
 
 import soundfile
 import torch
+from torch.nn import functional as F
 
 import dllm_audio
 from dllm_audio import load_audio
@@ -40,8 +41,9 @@ def make_clips() -> None:
     waves = {name: load_audio(CLIPS / f"{name}.ogg") for name in ("four_digits", "command")}
     soundfile.write("digits.wav", waves["four_digits"], 16000)
     soundfile.write("command.wav", waves["command"], 16000)
-    pause = torch.zeros(24000)  # so that a window of 4 s holds one clip
-    long = torch.cat([waves["four_digits"], pause, waves["command"], pause, waves["four_digits"]])
+    # Silence up to 4 s, so that a window holds one clip: the small model knows no mixtures.
+    padded = [F.pad(wave, (0, 64000 - len(wave))) for wave in waves.values()]
+    long = torch.cat([*padded, waves["four_digits"]])
     soundfile.write("long.wav", long, 16000)
     Path("broken.wav").write_text("no sound")
 
