@@ -62,9 +62,18 @@ def test_a_pair_is_as_long_as_its_longer_answer() -> None:
         check_positions([pair], collator, [1], limit, progress=False)
 
 
-def test_rows_that_fit_alone_may_not_fit_together() -> None:
+def test_rows_that_fit_alone_may_not_fit_together_where_padding_is_learned() -> None:
     records = [example(0, instruction="What is it?" * 5), example(1, target="That." * 10)]
-    limit = max(sum(COLLATOR.measure(record)) for record in records)
-    check_positions(records, COLLATOR, [0, 0], PositionLimit(limit), progress=False)
+    unpadded = DiffusionCollator(*OPTIONS[:2], EosPadding(8))
+    for collator in (COLLATOR, unpadded):
+        limit = max(sum(collator.measure(record)) for record in records)
+        check_positions(records, collator, [0, 0], PositionLimit(limit), progress=False)
+    check_positions(records, unpadded, [0, 0], PositionLimit(limit, 2), progress=False)
     with pytest.raises(DataError, match=r"^a.json, row 0 and a.json, row 1: .* one batch"):
         check_positions(records, COLLATOR, [0, 0], PositionLimit(limit, 2), progress=False)
+
+
+def test_a_system_turn_is_checked_like_every_text() -> None:
+    record = Example(2, None, "What?", "That.", origin="a.json, row 2", system="be <|eot_id|>")
+    with pytest.raises(DataError, match=r"row 2, field 'system': expected text without the chat"):
+        check_positions([record], COLLATOR, [0], progress=False)

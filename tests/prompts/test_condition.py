@@ -278,6 +278,19 @@ def test_a_sequence_longer_than_the_backbone_knows_is_refused() -> None:
 
 
 @torch.no_grad()
+def test_what_fits_alone_fits_into_a_batch() -> None:
+    llada = small_llada(max_sequence_length=8)
+    ids, x_t = torch.arange(12).view(2, 6), torch.full((2, 5), MASK)
+    prompt_mask = torch.tensor([[False] * 4 + [True] * 2, [True] * 6])
+    response_mask = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
+    both = condition(llada, ids, prompt_mask=prompt_mask, response_mask=response_mask)(x_t)
+    same(both[:1], condition(llada, ids[:1, 4:])(x_t[:1]))
+    same(both[1:, :2], condition(llada, ids[1:])(x_t[1:, :2]))
+    with pytest.raises(InvalidArgumentError, match=r"8 positions, got 6 \+ 5 in row 1"):
+        condition(llada, ids, prompt_mask=prompt_mask)(x_t)
+
+
+@torch.no_grad()
 def test_audio_alone_is_a_prompt_and_so_is_nothing() -> None:
     nothing = torch.zeros(1, 0, dtype=torch.long)
     x_t = torch.full((2, 3), MASK)

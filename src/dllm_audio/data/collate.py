@@ -106,14 +106,15 @@ class _Collator:
     def _tokenize(self, record: Record, field: str) -> TrainingExample:
         """Prompt and one answer of a record: ``field`` is target, chosen or rejected."""
         template, target = self.template, getattr(record, field)
-        if record.system is not None and record.system != template.system:
-            template = ChatTemplate(template.tokenizer, record.system)
         try:
+            if record.system is not None and record.system != template.system:
+                template = ChatTemplate(template.tokenizer, record.system)
             if self.header_in_target:
                 return template.training_example(record.instruction, target)
             return _answer_alone(template, record.instruction, target)
         except InvalidArgumentError as error:
-            found = {"instructions": "instruction", "target": field}.get(error.argument)
+            names = {"instructions": "instruction", "target": field, "system": "system"}
+            found = names.get(error.argument)
             if found is None:
                 raise DataError(f"{name_of(record)}: {error}") from error
             text = repr(error.got)

@@ -23,10 +23,9 @@ class PositionLimit:
     """How long the sequences of a batch may be.
 
     Args:
-        positions: of prompt, audio and response together, in the widest row of a batch.
-        batch_size: rows of a batch.  Prompts are padded to the longest of a batch and so are
-            responses, so that with more than one row the longest prompt may meet the longest
-            response.
+        positions: of prompt, audio and response together, without padding.
+        batch_size: rows of a batch.  Where answers are padded to the longest of a batch with
+            tokens to be learned, the longest prompt may meet the longest response.
     """
 
     positions: int
@@ -73,14 +72,14 @@ def check_positions(
     if errors:
         shown = "\n".join(errors[:_ERRORS_SHOWN])
         raise DataError(f"{len(errors)} of {len(records)} rows cannot be learned from:\n{shown}")
-    if limit is None or limit.batch_size == 1:
+    if limit is None or limit.batch_size == 1 or collator.eos_padding.multiple is not None:
         return
     if longest_prompt[0] + longest_response[0] > limit.positions:
         raise DataError(
             f"{longest_prompt[1]} and {longest_response[1]}: expected a prompt with audio and a "
             f"response that fit into one batch of at most {limit.positions} positions, got "
-            f"{longest_prompt[0]} + {longest_response[0]}; shorten or leave out one of them, or "
-            "use a batch size of 1"
+            f"{longest_prompt[0]} + {longest_response[0]}; shorten or leave out one of them, pad "
+            "answers to a multiple, or use a batch size of 1"
         )
 
 

@@ -171,8 +171,16 @@ class ConditionedPredictor:
             raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
         if x_t.dtype not in (torch.int64, torch.int32):
             raise InvalidArgumentError("x_t", "int64 token ids", x_t.dtype)
-        total = self.prompt_length + x_t.shape[1]
         limit = getattr(self.backbone.config, "max_sequence_length", None)
-        if limit is not None and total > limit:
+        if limit is None or self.prompt_length + x_t.shape[1] <= limit:
+            return
+        # Padding has no position of its own: what counts is the longest row.
+        prompts = self.prompt.mask.sum(-1)
+        responses = torch.full_like(prompts, x_t.shape[1])
+        if self.response_mask is not None:
+            responses = self.response_mask.sum(-1)
+        row = int((prompts + responses).argmax())
+        if int(prompts[row] + responses[row]) > limit:
             expected = f"prompt, audio and response within {limit} positions"
-            raise InvalidArgumentError("x_t", expected, f"{self.prompt_length} + {x_t.shape[1]}")
+            got = f"{int(prompts[row])} + {int(responses[row])} in row {row}"
+            raise InvalidArgumentError("x_t", expected, got)

@@ -72,7 +72,7 @@ class ChatTemplate:
         system: text of the system turn; None leaves the turn out.
 
     Raises:
-        InvalidArgumentError: the tokenizer splits or lacks a marker.
+        InvalidArgumentError: the tokenizer splits or lacks a marker, or ``system`` holds one.
 
     Example:
         >>> template = ChatTemplate(tokenizer)  # doctest: +SKIP
@@ -81,6 +81,8 @@ class ChatTemplate:
     """
 
     def __init__(self, tokenizer: Tokenizer, system: str | None = SYSTEM_PROMPT) -> None:
+        if system is not None:
+            _check_content("system", system)
         self.tokenizer, self.system = tokenizer, system
         ids = {marker: self._encode(marker) for marker in _MARKERS}
         for marker, tokens in ids.items():
