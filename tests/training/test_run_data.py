@@ -7,6 +7,7 @@ import json
 import os
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,11 @@ def test_no_rows(tmp_path: Path) -> None:
         run_file(tmp_path, {"a": [row(tmp_path, "a0")], "b": []}).load_data(STAGE, foundation())
 
 
-def test_rows_that_cannot_share_a_batch(tmp_path: Path) -> None:
+def test_rows_that_cannot_share_a_batch_where_padding_is_learned(tmp_path: Path) -> None:
     rows = [row(tmp_path, "a0", question="what " * 26), row(tmp_path, "a1", answer="one " * 60)]
     config = run_file(tmp_path, {"a": rows})
+    assert len(config.load_data(STAGE, foundation()).train) == 2
+    config = replace(config, eos_multiple=None)
     with pytest.raises(DataError, match=r"row 0 and .*row 1: .* one batch of at most 256"):
         config.load_data(STAGE, foundation())
     assert len(config.load_data(STAGE.changed(batch_size=1), foundation()).train) == 2
