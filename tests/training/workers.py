@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -109,7 +110,7 @@ def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
     if sharded:
         _pose_as_accelerator(args)
     trainer = ExactTrainer(
-        task, args, rows(16, pairs), rows(4, pairs), collator(pairs), callbacks=[_StopAt(stop_at)]
+        task, args, rows(16, pairs), rows(5, pairs), collator(pairs), callbacks=[_StopAt(stop_at)]
     )
     trainer.resume()
     return trainer
@@ -135,9 +136,10 @@ def train_and_export(output_dir: Path, kind: str, options: dict[str, Any]) -> No
     if trainer.state.global_step == options.get("stop_at"):
         return
     weights = trainer.trained_weights()
-    loss = trainer.evaluate()["eval_loss"]
+    found = trainer.evaluate()
     if trainer.is_world_process_zero():
-        (output_dir / "loss.txt").write_text(str(loss))
+        kept = {k: v for k, v in found.items() if k.endswith(("loss", "margin", "accuracy"))}
+        (output_dir / "evaluation.json").write_text(json.dumps(kept))
         # Under another name first: its presence means that the run is over.
         save_file(weights, output_dir / "trained.partial")
         (output_dir / "trained.partial").replace(output_dir / "trained.safetensors")
@@ -178,8 +180,6 @@ def train_with_small_disk(output_dir: Path, limit: int) -> None:
 
 def note_dtypes(folder: Path) -> None:
     """Which types reach the backbone's blocks and leave the task, sharded and in bfloat16."""
-    import json
-
     from dllm_audio.training import DiffusionTask, ExactTrainer
 
     from .tiny import arguments, collator, lora_model, rows

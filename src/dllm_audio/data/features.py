@@ -161,7 +161,7 @@ class EncoderFeatures:
             "frame_lengths": torch.tensor([len(f) for f in frames]),
         }
         if self.taps:
-            batch["taps"] = torch.stack([tensors["taps"].float() for tensors in loaded], dim=1)
+            batch["taps"] = torch.stack([tensors["taps"].float() for tensors in loaded])
         return batch
 
 
@@ -175,13 +175,13 @@ def stored_encoder_output(
     Args:
         frames: ``[B, S, E]``.
         frame_lengths: ``[B]``.
-        taps: ``[K, B, W, E]``, or None where none were stored.
+        taps: ``[B, K, W, E]``, or None where none were stored.
         tap_indices: which hidden states they are.
     """
     states: tuple[Tensor, ...] = ()
     if taps is not None:
-        absent = taps.new_zeros(*taps.shape[1:3], 0)
-        by_index = dict(zip(tap_indices, taps, strict=True))
+        absent = taps.new_zeros(len(taps), taps.shape[2], 0)
+        by_index = dict(zip(tap_indices, taps.unbind(1), strict=True))
         states = tuple(by_index.get(i, absent) for i in range(max(tap_indices) + 1))
     return EncoderOutput(frames, states, frame_lengths)
 

@@ -61,6 +61,7 @@ class ExactTrainer(Trainer):
         self._saving_to: Path | None = None
         self._problem: Exception | None = None
         self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._prefix = "eval"
         if args.n_gpu > 1:  # transformers would spread each batch with DataParallel, and inexactly
             logger.warning("one of %d GPUs is used; torchrun uses all of them", args.n_gpu)
             args._n_gpu = 1
@@ -148,12 +149,16 @@ class ExactTrainer(Trainer):
         inputs = dict(inputs)
         training = model.training
         step = self.state.global_step if training else EVALUATION
+        batch_size = len(inputs["row"])
+        counted = batch_size if training else self._counted(batch_size)
+        if 0 < counted < batch_size:  # without any, the forward pass is for the other processes
+            inputs = {name: value[:counted] for name, value in inputs.items()}
         inputs["seeds"] = row_seeds(self.args.seed, step, inputs.pop("row"))
         outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
         loss = outputs["loss"]
         for name, value in outputs.items():
-            if name != "loss":
-                self._collect(name, value, training)
+            if not (training and name == "loss"):
+                self._collect(name, value.expand(counted or batch_size)[:counted], training)
         if training:
             self._finite = self._finite and bool(loss.isfinite())
             if self.is_deepspeed_enabled:  # its backward pass also takes the optimizer's step
@@ -161,6 +166,28 @@ class ExactTrainer(Trainer):
             if num_items_in_batch is not None:
                 loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Evaluate; the values of a named data set keep its name."""
+        self._prefix = metric_key_prefix
+        return super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+
+    def _counted(self, batch_size: int) -> int:
+        """How many rows of a batch count; accelerate fills up the last round with first rows."""
+        loading = self.accelerator.gradient_state
+        if not loading.end_of_dataloader or loading.remainder <= 0:
+            return batch_size
+        before = self.args.process_index * batch_size
+        return min(max(loading.remainder - before, 0), batch_size)
 
     def end_step(self) -> None:
         """The gradients are complete, and the optimizer will step."""
@@ -197,7 +224,7 @@ class ExactTrainer(Trainer):
 
     def _collect(self, name: str, value: Tensor, training: bool) -> None:
         for key, row_values in task_metrics(name, value).items():
-            key = key if training else f"eval_{key}"
+            key = key if training else f"{self._prefix}_{key}"
             total, count = self._sums.get(key, (torch.zeros((), device=value.device), 0))
             self._sums[key] = (total + row_values.float().sum(), count + row_values.numel())
 
