@@ -28,7 +28,7 @@ from dllm_audio import (
 from dllm_audio.adapters.acoustic import evenly_spaced_taps
 
 from .canned import CannedPredictor
-from .floor import Pass
+from .floor import Pass, layer_weights
 from .loading import LOADING_LIMIT, write_checkpoint
 from .run import Run
 
@@ -139,7 +139,14 @@ def test_qformer_batched_against_looped(run: Run, hidden_states: list[Tensor]) -
 @torch.inference_mode()
 def test_splice(run: Run) -> None:
     ids, audio, start = run.prompt(1, run.shape.prompt)
-    timing = run.measure(lambda: condition(run.backbone, ids, audio=audio, audio_start=start))
+
+    def splice() -> Any:
+        return condition(run.backbone, ids, audio=audio, audio_start=start)
+
+    embeds = splice().prompt.embeds
+    assert embeds.shape[1] == run.shape.prompt
+    assert torch.equal(embeds[:, start : start + audio.embeds.shape[1]], audio.embeds)
+    timing = run.measure(splice)
     run.add("parts", "embed and splice the prompt", "conditioning", timing)
 
 
@@ -194,12 +201,20 @@ def test_matrix_products_of_a_block_pass(run: Run) -> None:
     shape, config = run.shape, run.shape.backbone
     x = torch.randn(shape.block, config.d_model, device=run.device, dtype=run.dtype)
     wide = torch.randn(shape.block, config.mlp_hidden_size, device=run.device, dtype=run.dtype)
+    inputs = {"q_proj": x, "k_proj": x, "v_proj": x, "attn_out": x, "ff_proj": x, "up_proj": x}
+    inputs["ff_out"] = wide
+    layers = [
+        (getattr(block, name), value)
+        for block in run.backbone.blocks
+        for name, value in inputs.items()
+    ]
+    # The products that the floor counts, all of them.
+    counted = config.n_layers * layer_weights(config)
+    assert sum(layer.weight.numel() for layer, _ in layers) == counted
 
     def products() -> None:
-        for block in run.backbone.blocks:
-            for layer in (block.q_proj, block.k_proj, block.v_proj, block.attn_out):
-                layer(x)
-            block.ff_proj(x), block.up_proj(x), block.ff_out(wide)
+        for layer, value in layers:
+            layer(value)
         run.backbone.head(x)
 
     run.add("parts", "block pass, matrix products alone", "forward pass", run.measure(products))

@@ -69,6 +69,7 @@ def test_answers(
             passes.append(output.nfe)
 
     timing = run.measure(answer)
+    assert max(passes) <= LENGTH
     right = sum(text == q.target for text, q in zip(texts, questions, strict=True))
     tokens = LENGTH * len(questions)
     run.add(
@@ -91,7 +92,12 @@ def test_whole_path(run: Run, model: AudioDiffusionLM, questions: list[Any], bat
     audio = [torch.from_numpy(q.waveform) for q in chosen]
     prompts = [q.prompt for q in chosen]
     seconds = sum(len(q.waveform) for q in chosen) / 16000
-    timing = run.measure(lambda: model.generate(audio=audio, prompts=prompts))
+    answers: list[list[str]] = []
+    timing = run.measure(lambda: answers.append(model.generate(audio=audio, prompts=prompts).texts))
+    alone = [
+        model.generate(audio=[a], prompts=[p]).texts for a, p in zip(audio, prompts, strict=True)
+    ]
+    assert answers[-1] == [text for (text,) in alone]
     run.add(
         "small",
         f"waveform to text, batch {batch}",

@@ -404,7 +404,7 @@ def train(recipe: Recipe, args: argparse.Namespace) -> None:
             stage = stage.changed(batch_size=2, warmup_steps=1)
         folder = args.output / stage.name
         model = run_one(stage, config or world, folder, args)
-        if model is None or config or int(os.environ.get("RANK", 0)):
+        if model is None or int(os.environ.get("RANK", 0)):
             continue
         if not args.skip_evaluation:
             results[stage.name] = evaluate(model, world, folder)
@@ -434,6 +434,7 @@ def run_one(
         print(f"{stage.name}: complete, in {folder}")
         return None if full_scale else load_stage(source.load_foundation(), stage, folder)
     # Each stage loads its own: the one before may have left its model sharded over the GPUs.
+    gc.collect()
     foundation = source.load_foundation()
     previous = None if stage.starts_from is None else folder.parent / stage.starts_from
     model = assemble(foundation, stage, args.seed, previous)
@@ -446,11 +447,7 @@ def run_one(
     if args.report_to is not None:
         options["report_to"] = args.report_to
     run_stage(stage, model, data, folder, seed=args.seed, origin=origin, **options)
-    if full_scale:
-        del model, foundation
-        gc.collect()
-        return None
-    return model.eval()
+    return None if full_scale else model.eval()
 
 
 def evaluate(model: AudioDiffusionLM, world: ToyWorld, folder: Path) -> dict[str, float]:

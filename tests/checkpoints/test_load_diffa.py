@@ -141,13 +141,16 @@ def test_hub_cache_layout(tmp_path, whisper, llada):
     """A snapshot of the hub's cache is a folder of links into ``blobs``."""
     cache = tmp_path / "models--org--diffa"
     plain = layouts.diffa_folder(tmp_path / "plain")
+    expected = load_diffa(plain, whisper=whisper, llada=llada).state_dict()
     snapshot, blobs = cache / "snapshots" / "0123abcd", cache / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
     for i, file in enumerate(sorted(plain.iterdir())):
         file.rename(blobs / str(i))
         os.symlink(f"../../blobs/{i}", snapshot / file.name)
-    load_diffa(snapshot, whisper=whisper, llada=llada)
+    found = load_diffa(snapshot, whisper=whisper, llada=llada).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
 
 
 def test_tokenizer_of_the_backbone(tmp_path, whisper):

@@ -3,15 +3,8 @@
 from .cross_entropy import masked_cross_entropy
 from .elbo import ElboSampling, draw_masks, estimate_elbo
 from .masked import MaskedDiffusionLoss
-from .preference import (
-    DPOLoss,
-    IPOLoss,
-    PairLengths,
-    PreferenceObjective,
-    SimPOLoss,
-    VRPOLoss,
-    WithSFT,
-)
+from .objective import PairLengths, PreferenceObjective
+from .preference import DPOLoss, IPOLoss, SimPOLoss, VRPOLoss, WithSFT
 
 __all__ = [
     "DPOLoss",

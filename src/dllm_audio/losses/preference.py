@@ -10,7 +10,6 @@ objectives differ in nothing but that default.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,39 +17,7 @@ from torch.nn import functional as F
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import PreferenceLossOutput
 from .elbo import ElboSampling
-
-
-class PairLengths(NamedTuple):
-    """Response tokens ``[B]`` of the chosen and of the rejected answers."""
-
-    chosen: Tensor
-    rejected: Tensor
-
-
-class PreferenceObjective(Protocol):
-    """What a trainer needs to know of a preference objective."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the two reference estimates are used."""
-        ...
-
-    @property
-    def sampling(self) -> ElboSampling:
-        """How its ELBOs are drawn unless the caller says otherwise."""
-        ...
-
-    def __call__(
-        self,
-        policy_chosen: Tensor,
-        policy_rejected: Tensor,
-        reference_chosen: Tensor | None = None,
-        reference_rejected: Tensor | None = None,
-        *,
-        lengths: PairLengths | None = None,
-    ) -> PreferenceLossOutput:
-        """Loss (mean over the pairs) and margin ``[B]``."""
-        ...
+from .objective import PairLengths, PreferenceObjective
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,18 @@ OPTIMIZER = "optimizer.json"
 SCHEDULER = "scheduler.json"
 
 
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Trainable weights by name, whole, on the CPU (on rank 0; empty elsewhere when sharded)."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     state: dict[str, Any] = get_model_state_dict(model, options=options)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    trained = {_bare(name) for name in trainable_parameters(model)}
     # Buffers stay behind: they are constants of the architecture.
-    return {k: v.contiguous() for k, v in state.items() if _bare(k) in {_bare(n) for n in trained}}
+    return {k: v.contiguous() for k, v in state.items() if _bare(k) in trained}
 
 
 def check_trainable(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -46,7 +51,7 @@ def check_trainable(model: nn.Module, state: Mapping[str, Tensor], source: str) 
     Raises:
         CheckpointError: names or shapes are not those of the model's trainable parameters.
     """
-    expected = {_bare(n): tuple(p.shape) for n, p in model.named_parameters() if p.requires_grad}
+    expected = {_bare(n): tuple(p.shape) for n, p in trainable_parameters(model).items()}
     found = {_bare(name): tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
         missing, extra = sorted(expected.keys() - found.keys()), found.keys() - expected.keys()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
+from .state import trainable_parameters
 
 STAGES = (1, 2)
 
@@ -34,21 +35,26 @@ def zero_optimizer(engine: Any) -> Any:
 
 def weights_as_loaded(model: nn.Module) -> dict[str, Tensor]:
     """Trainable weights by name, float32, on the CPU, before DeepSpeed has seen the model."""
-    return {k: p.detach().to("cpu", torch.float32, copy=True) for k, p in _trainable(model).items()}
+    return {
+        k: p.detach().to("cpu", torch.float32, copy=True)
+        for k, p in trainable_parameters(model).items()
+    }
 
 
 def master_weights(model: nn.Module) -> dict[str, Tensor]:
     """Trainable weights by name, float32, on the CPU."""
     from deepspeed.utils import safe_get_full_fp32_param
 
-    return {name: safe_get_full_fp32_param(p).cpu() for name, p in _trainable(model).items()}
+    return {
+        name: safe_get_full_fp32_param(p).cpu() for name, p in trainable_parameters(model).items()
+    }
 
 
 def set_master_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put weights into the masters and, rounded, into the model that computes."""
     from deepspeed.utils import safe_set_full_fp32_param
 
-    for name, parameter in _trainable(model).items():
+    for name, parameter in trainable_parameters(model).items():
         value = state[name].to(parameter.device, torch.float32)
         safe_set_full_fp32_param(parameter, value)
         parameter.data.copy_(value)
@@ -59,7 +65,7 @@ def optimizer_state(model: nn.Module, optimizer: Any) -> dict[str, Any]:
     from deepspeed.utils import safe_get_full_optimizer_state
 
     _link(optimizer)
-    parameters = _trainable(model)
+    parameters = trainable_parameters(model)
     names = {id(parameter): name for name, parameter in parameters.items()}
     state: dict[str, dict[str, Any]] = {}
     groups = []
@@ -82,7 +88,7 @@ def set_optimizer_state(model: nn.Module, optimizer: Any, state: Mapping[str, An
     """Put back what :func:`optimizer_state` gave, on any number of processes."""
     from deepspeed.utils import safe_set_full_optimizer_state
 
-    parameters, moments, groups = _trainable(model), state["state"], state["param_groups"]
+    parameters, moments, groups = trainable_parameters(model), state["state"], state["param_groups"]
     for group, saved in zip(optimizer.optimizer.param_groups, groups, strict=True):
         group.update({key: value for key, value in saved.items() if key != "params"})
         (piece,) = group["params"]
@@ -106,7 +112,3 @@ def _link(optimizer: Any) -> None:
     """
     optimizer._hp_optimizer_states_linked = False
     optimizer._lazy_init_hp_params_optimizer_state()
-
-
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
