@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dllm_audio import AudioDiffusionLM, CachedParallelSampler, Threshold
-from dllm_audio.data.toy import ASSETS, ToyDataset
+from dllm_audio.toy import ASSETS, ToyDataset
 
 from .run import Run
 from .strategies import RULES

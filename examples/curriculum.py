@@ -2,7 +2,7 @@
 
 At toy scale the frozen encoder and language model are those of the small model that ships with
 the package; adapters, prompts and LoRA start from nothing.  Clips and questions come from
-``dllm_audio.data.toy``; nothing is downloaded.
+``dllm_audio.toy``; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dllm_audio.data import (
     content_key,
 )
 from dllm_audio.data.synthesis import RuleCorruptions
-from dllm_audio.data.toy import (
+from dllm_audio.toy import (
     ASSETS,
     Scene,
     SceneMaker,

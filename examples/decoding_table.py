@@ -31,7 +31,7 @@ from dllm_audio import (
     LocalLeap,
     Threshold,
 )
-from dllm_audio.data.toy import ASSETS, FAMILIES, ToyDataset
+from dllm_audio.toy import ASSETS, FAMILIES, ToyDataset
 from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
 
 SEED = 23

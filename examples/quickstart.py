@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from dllm_audio import AudioDiffusionLM, CachedParallelSampler, Threshold
-from dllm_audio.data.toy import ASSETS
+from dllm_audio.toy import ASSETS
 from dllm_audio.errors import DllmAudioError, MissingDependencyError
 from dllm_audio.outputs import Generation, Trace
 from dllm_audio.samplers.plotting import plot_trace

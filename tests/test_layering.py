@@ -14,7 +14,7 @@ import dllm_audio
 PACKAGE = Path(dllm_audio.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "outputs", "protocols", "weights"}
+BASE = {"errors", "outputs", "protocols", "parts", "files", "weights"}
 PARTS = {"audio", "encoders", "adapters", "prompts", "backbones", "diffusion", "samplers"}
 # Layer -> the other layers that it may import, besides the base.
 ALLOWED: dict[str, set[str]] = {
@@ -27,9 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "model": {*PARTS, "pretrained"},
     "checkpoints": {*PARTS, "model"},
     "data": {"audio", "prompts", "diffusion"},
+    "toy": {*PARTS, "model"},
     "training": {*PARTS, "losses", "model", "checkpoints", "data"},
-    "evaluation": {*PARTS, "losses", "model", "checkpoints", "data"},
-    "cli": {*PARTS, "losses", "model", "checkpoints", "data", "training", "evaluation"},
+    "evaluation": {*PARTS, "losses", "model", "checkpoints", "data", "toy"},
+    "cli": {*PARTS, "losses", "model", "checkpoints", "data", "toy", "training", "evaluation"},
     "__init__": set(),
     "__main__": {"cli"},
 }
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
 INSIDE_FUNCTIONS = {"pretrained": {"checkpoints"}}
 # What the base may import from outside the standard library.
 BASE_EXTERNAL = {
-    **{name: {"torch"} for name in ("errors", "outputs", "protocols")},
+    **{name: {"torch"} for name in ("errors", "outputs", "protocols", "parts", "files")},
     "weights": {"torch", "safetensors", "huggingface_hub", "tqdm"},
 }
 # Packages that a machine may lack: imported only inside the functions that use them.

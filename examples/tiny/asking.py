@@ -18,7 +18,7 @@ from dllm_audio import (
     mask_tokens,
     sample_times,
 )
-from dllm_audio.data.toy import ToyRecord
+from dllm_audio.toy import ToyRecord
 
 # Answers are short: at small times hardly one of their tokens is masked, and its weight 1 / t only
 # adds variance.

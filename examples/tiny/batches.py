@@ -6,7 +6,7 @@ import torch
 from settings import MEL_RATE
 from torch import Tensor
 
-from dllm_audio.data.toy import MAX_SECONDS
+from dllm_audio.toy import MAX_SECONDS
 
 FULL_WINDOW = int(MAX_SECONDS * MEL_RATE)  # mel frames
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dllm_audio import LogMel
-from dllm_audio.data.toy import MAX_SECONDS, HumanDigits, Scene, SceneMaker, Span, embedded_bank
+from dllm_audio.toy import MAX_SECONDS, HumanDigits, Scene, SceneMaker, Span, embedded_bank
 
 CLIPS_PER_FILE = 500
 SUBJECTS = {"digits": 0.5, "command": 0.1, "sound": 0.19, "music": 0.21}

@@ -18,9 +18,9 @@ from settings import NUM_QUERIES
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import AudioEmbeddings, LLaDA
-from dllm_audio.data.toy import COMMANDS, DIGITS, FAMILIES, Scene, ToyRecord, ask, askable
-from dllm_audio.data.toy.scenes import MAX_DIGITS
-from dllm_audio.data.toy.signals import EVENTS, STROKES, TEXTURES
+from dllm_audio.toy import COMMANDS, DIGITS, FAMILIES, Scene, ToyRecord, ask, askable
+from dllm_audio.toy.scenes import MAX_DIGITS
+from dllm_audio.toy.signals import EVENTS, STROKES, TEXTURES
 
 LAYOUT_SHARES = {None: 0.75, "plain": 0.15, "mmau": 0.1}
 SILENCE = " "

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from dllm_audio import AudioDiffusionLM, LowConfidenceSampler, load_audio
-from dllm_audio.data.toy import (
+from dllm_audio.toy import (
     ACOUSTIC_FAMILIES,
     ASSETS,
     FAMILIES,

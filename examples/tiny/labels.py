@@ -7,8 +7,8 @@ from settings import HIDDEN_RATE
 from torch import Tensor
 from torch.nn import functional as F
 
-from dllm_audio.data.toy import COMMANDS, DIGITS, Scene
-from dllm_audio.data.toy.signals import EVENTS
+from dllm_audio.toy import COMMANDS, DIGITS, Scene
+from dllm_audio.toy.signals import EVENTS
 
 WORDS = (*DIGITS, *COMMANDS)
 BLANK = 0

@@ -23,7 +23,7 @@ import soundfile as sf
 import soxr
 from tqdm import tqdm
 
-from dllm_audio.data.toy.bank import COMMANDS, DIGITS
+from dllm_audio.toy.bank import COMMANDS, DIGITS
 
 SAMPLING_RATE = 16_000
 GAP = int(0.06 * SAMPLING_RATE)  # lets the codec settle between two words

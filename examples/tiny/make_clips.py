@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from dllm_audio.data.toy import FAMILIES, Scene, SceneMaker, ask, askable, embedded_bank
+from dllm_audio.toy import FAMILIES, Scene, SceneMaker, ask, askable, embedded_bank
 
 # Name of the clip, what it is about, and what must be true of it.
 WANTED: tuple[tuple[str, str, dict[str, object]], ...] = (

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import LLaDA
-from dllm_audio.data.toy import Scene
+from dllm_audio.toy import Scene
 
 SCALE = 0.1  # of the product of two embeddings as large as the language model's
 

@@ -13,7 +13,7 @@ from dllm_audio import (
     SemanticAdapter,
     WhisperEncoder,
 )
-from dllm_audio.data.toy import MAX_SECONDS
+from dllm_audio.toy import MAX_SECONDS
 
 VOCAB_SIZE = 640
 RESPONSE_LENGTH = 16

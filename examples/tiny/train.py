@@ -20,7 +20,7 @@ from pathlib import Path
 from clips import People, make_clips
 from make_tokenizer import make_tokenizer
 
-from dllm_audio.data.toy import HumanDigits
+from dllm_audio.toy import HumanDigits
 
 HERE = Path(__file__).resolve().parent
 # Without these glibc hands large blocks back and gets them again at every step.

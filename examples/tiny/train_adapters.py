@@ -23,7 +23,7 @@ from settings import build_adapter, build_backbone, build_encoder
 from torch import Tensor
 
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings
-from dllm_audio.data.toy import Scene, ToyRecord, ask, askable
+from dllm_audio.toy import Scene, ToyRecord, ask, askable
 
 GENERATION = {"gen_length": 16, "block_length": 16, "threshold": 0.9}
 QUESTIONS_PER_CLIP = 2

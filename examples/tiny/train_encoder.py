@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dllm_audio import WhisperEncoder
-from dllm_audio.data.toy.scenes import MAX_DIGITS
+from dllm_audio.toy.scenes import MAX_DIGITS
 
 SPAN_LAYER = 4
 BLANK_WEIGHT = 0.4  # most frames are blank

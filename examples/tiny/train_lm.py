@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
-from dllm_audio.data.toy import FAMILIES
+from dllm_audio.toy import FAMILIES
 
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
 FAMILY_WEIGHTS = {**dict.fromkeys(FAMILIES, 1.0), "digits": 8.0, "describe": 3.0, "contains": 8.0}

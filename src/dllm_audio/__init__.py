@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .outputs import AudioEmbeddings as AudioEmbeddings
     from .outputs import EncoderOutput as EncoderOutput
     from .outputs import SamplerOutput as SamplerOutput
+    from .parts import register as register
     from .prompts import ChatTemplate as ChatTemplate
     from .prompts import condition as condition
     from .protocols import MaskPredictor as MaskPredictor
@@ -47,7 +48,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .samplers import LowConfidenceSampler as LowConfidenceSampler
     from .samplers import Threshold as Threshold
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> module that defines it.
 _EXPORTS: dict[str, str] = {
@@ -83,6 +84,7 @@ _EXPORTS: dict[str, str] = {
     "ClassifierFreeGuidance": "samplers",
     "AudioDiffusionLM": "model",
     "load_diffa": "checkpoints",
+    "register": "parts",
     "EncoderOutput": "outputs",
     "AudioEmbeddings": "outputs",
     "SamplerOutput": "outputs",

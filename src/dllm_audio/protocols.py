@@ -8,20 +8,48 @@ D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from .outputs import EncoderOutput
+from .outputs import AudioEmbeddings, EncoderOutput
 
 
-@runtime_checkable
 class AudioEncoder(Protocol):
-    """Turns log-mel features into frames."""
+    """Turns waveforms into frames; it owns its front end.
+
+    Attributes:
+        hidden_size: width E of the frames.
+        num_layers: layers; there is one hidden state more.
+        sampling_rate: samples per second that its front end expects.
+        window_seconds: longest clip, or None for any length.
+    """
+
+    hidden_size: int
+    num_layers: int
+    sampling_rate: int
+    window_seconds: float | None
+
+    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Front end: waveforms ``[T]`` to features ``[B, ...]`` and their lengths ``[B]`` int64.
+
+        What a feature is only the encoder knows: log-mel frames ``[B, n_mels, F]`` or samples
+        ``[B, T]`` fit alike.
+        """
+        ...
 
     def __call__(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        """Encode ``features [B, n_mels, F]`` with ``lengths [B]`` valid frames each."""
+        """Encode features with ``lengths [B]`` valid steps each."""
+        ...
+
+
+class AudioAdapter(Protocol):
+    """Turns an encoder's output into embeddings in the backbone's space."""
+
+    def __call__(self, encoder_output: EncoderOutput) -> AudioEmbeddings:
+        """Embed a batch."""
         ...
 
 
@@ -64,7 +92,18 @@ class KVCache(Protocol):
 
 
 class Backbone(Protocol):
-    """A bidirectional transformer that predicts the token behind every position."""
+    """A bidirectional transformer that predicts tokens.
+
+    Where it is an ``nn.Module`` with a ``forward``, the library calls that (with the arguments of
+    :meth:`hidden` and ``return_hidden=True``, which makes it return an object with
+    ``last_hidden_state``), so that hooks and ``torch.compile`` work; otherwise :meth:`hidden`.
+    A ``new_cache(batch_size, length)`` is optional: without it everything is computed anew.
+
+    Attributes:
+        config: has ``mask_token_id`` and ``eos_token_id``, perhaps ``max_sequence_length``.
+        logit_shift: optional; 0 (the default) where position i is predicted from the state at i,
+            1 where from the state at i - 1.
+    """
 
     config: Any
 
@@ -100,10 +139,6 @@ class Backbone(Protocol):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
-        ...
-
-    def new_cache(self, batch_size: int, length: int) -> KVCache:
-        """An empty cache for ``length`` slots."""
         ...
 
 

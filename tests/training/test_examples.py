@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dllm_audio import AudioDiffusionLM
-from dllm_audio.data.toy import ToyDataset
+from dllm_audio.toy import ToyDataset
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidArgumentError, ShapeError
+from ..parts import register
 
 _KERNEL = 3
 
 
+@register("adapter", "semantic")
 class SemanticAdapter(nn.Module):
     """Subsample encoder frames and project them to the backbone's width.
 
@@ -44,6 +46,10 @@ class SemanticAdapter(nn.Module):
         self.linear = nn.Linear(stride * encoder_dim, encoder_dim)
         self.projection = nn.Linear(encoder_dim, lm_dim)
         self.norm = nn.LayerNorm(lm_dim)
+
+    def to_config(self) -> dict[str, int]:
+        """Settings that build the same adapter, weights apart."""
+        return {"encoder_dim": self.encoder_dim, "lm_dim": self.lm_dim, "stride": self.stride}
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Embed frames.

@@ -117,7 +117,7 @@ def spoken_digits_source(folder: str | Path, split: str = "test") -> Source:
     """
     if split not in ("test", "train", "all"):
         raise InvalidArgumentError("split", '"test", "train" or "all"', split)
-    from ..data.toy import HumanDigits  # loads torch, which the definitions here do without
+    from ..toy import HumanDigits  # loads torch, which the definitions here do without
 
     rows = []
     for take in HumanDigits(folder).recordings:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ..data.toy import FAMILIES, ToyDataset, ToyRecord
+from ..toy import FAMILIES, ToyDataset, ToyRecord
 from .sources import Source, rows_source
 from .store import write_atomically
 

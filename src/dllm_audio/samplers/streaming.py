@@ -45,7 +45,7 @@ def stream_to(
 
     Example:
         >>> from dllm_audio import AudioDiffusionLM, CachedParallelSampler
-        >>> from dllm_audio.data.toy import ASSETS
+        >>> from dllm_audio.toy import ASSETS
         >>> from transformers import TextStreamer
         >>> model = AudioDiffusionLM.from_pretrained(ASSETS / "tiny")
         >>> clip = ASSETS / "clips" / "four_digits.ogg"

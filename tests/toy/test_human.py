@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from dllm_audio.data.toy import HumanDigits, SceneMaker, embedded_bank
 from dllm_audio.errors import DataError, InvalidArgumentError
+from dllm_audio.toy import HumanDigits, SceneMaker, embedded_bank
 
 
 @pytest.fixture

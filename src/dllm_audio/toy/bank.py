@@ -30,7 +30,7 @@ COMMANDS = (
 )
 SPLITS = ("train", "heldout")
 SEXES = ("male", "female")
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from dllm_audio.data.toy import COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
 from dllm_audio.errors import DataError, InvalidArgumentError
+from dllm_audio.toy import COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
 
 
 def test_no_voice_or_synthesizer_variant_is_in_both_splits():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dllm_audio.data.toy import augment, signals
+from dllm_audio.toy import augment, signals
 
 RATE = signals.SAMPLING_RATE
 

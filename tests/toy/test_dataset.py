@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dllm_audio.data.toy import (
+from dllm_audio.errors import InvalidArgumentError
+from dllm_audio.toy import (
     ACOUSTIC_FAMILIES,
     DIGITS,
     FAMILIES,
@@ -17,8 +18,7 @@ from dllm_audio.data.toy import (
     askable,
     embedded_bank,
 )
-from dllm_audio.data.toy.phrasing import LETTERS
-from dllm_audio.errors import InvalidArgumentError
+from dllm_audio.toy.phrasing import LETTERS
 
 
 @given(st.integers(0, 10**6), st.integers(0, 60), st.sampled_from(["train", "heldout"]))
