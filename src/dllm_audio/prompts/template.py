@@ -218,6 +218,11 @@ class ChatTemplate:
         places = torch.tensor([starts, owners], dtype=torch.int64)
         return PromptBatch(prompt_ids, prompt_mask, places[0], places[1])
 
+    def text(self, turns: Sequence[Message], add_generation_prompt: bool = True) -> str:
+        """Chat text of a conversation, with the system's turn in front."""
+        clips = sum(turn["content"].count(AUDIO_PLACEHOLDER) for turn in turns)
+        return self.render(self._checked(turns, clips, "messages"), add_generation_prompt)
+
     def training_example(
         self, instruction: str, target: str, has_audio: bool = True
     ) -> TrainingExample:

@@ -9,6 +9,7 @@ from .files import check_inside, find_weight_files
 from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, read_json, resolve_directory
 from .pickles import check_tensors, read_pickle
+from .placing import load_through_transformers, single_device
 from .saving import current_folder, replace_files
 from .tensors import iter_weights
 
@@ -19,10 +20,12 @@ __all__ = [
     "current_folder",
     "find_weight_files",
     "iter_weights",
+    "load_through_transformers",
     "load_weights",
     "read_json",
     "read_pickle",
     "replace_files",
     "resolve_directory",
     "shorten",
+    "single_device",
 ]

@@ -1,0 +1,164 @@
+"""A whole model as a folder: ``config.json``, safetensors, tokenizer, processor and a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import DllmAudioError, InvalidArgumentError
+from .files import current_folder, replace_files, write_json, write_text
+from .model_card import model_card
+from .model_config import CONFIG, PARTS, AudioDiffusionConfig
+from .parts import build, describe
+from .prompts import load_tokenizer
+from .weights import iter_weights, load_weights, shorten
+
+if TYPE_CHECKING:
+    from .model import AudioDiffusionLM
+
+# What an earlier save may have left; any other file of the folder is the user's.
+_OUTDATED = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+    r"|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja"
+    r"|processor_config\.json"
+)
+
+
+def describe_model(model: AudioDiffusionLM) -> AudioDiffusionConfig:
+    """The config of a model as its parts are now.
+
+    Raises:
+        InvalidArgumentError: a part that is not registered; says the line that would.
+    """
+    sampler = model.sampler
+    return AudioDiffusionConfig(
+        **{kind: describe(kind, getattr(model, kind)) for kind in PARTS},
+        sampler=None if sampler is None else sampler.to_dict(),
+        part_dtypes={kind: _dtype_name(getattr(model, kind)) for kind in PARTS},
+        training=model.config.training,
+        architectures=[type(model).__name__],
+    )
+
+
+def build_parts(config: AudioDiffusionConfig) -> dict[str, Any]:
+    """The three parts with new weights.
+
+    Raises:
+        CheckpointError: a description that is missing or refused.
+    """
+    source = config.name_or_path or CONFIG
+    return {kind: build(kind, config.description(kind), source) for kind in PARTS}
+
+
+def write_folder(
+    model: AudioDiffusionLM, directory: str | Path, storage_dtype: torch.dtype | None = None
+) -> None:
+    """Save a model; until it is saved whole, the folder keeps what it held before.
+
+    Args:
+        model: whose parts are registered.
+        directory: made when it does not exist; weights of an earlier save are replaced.
+        storage_dtype: of floating-point weights on disk; None keeps the model's. The config
+            names the parts' own dtypes, which loading restores.
+
+    Raises:
+        InvalidArgumentError: a part that cannot be described, or whose weights are not those that
+            its description builds (LoRA, layers that were put in by hand).
+        CheckpointError: the disk is full or refuses to be written to.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    if storage_dtype is not None and not storage_dtype.is_floating_point:
+        raise InvalidArgumentError("storage_dtype", "a floating-point dtype", storage_dtype)
+    config = describe_model(model)
+    for kind in PARTS:
+        mixed = config.part_dtypes[kind] is None and any(getattr(model, kind).parameters())
+        if mixed and storage_dtype is not None:
+            raise InvalidArgumentError("storage_dtype", "None where a part mixes dtypes", kind)
+    state = _state_dict(model)
+    _check_rebuilds(config, state)
+    with replace_files(directory, _OUTDATED) as scratch:
+        save_torch_state_dict(_stored(state, storage_dtype), scratch, safe_serialization=True)
+        if model.tokenizer is not None:
+            model.processor.save_pretrained(scratch)
+        write_json(scratch / CONFIG, config.to_dict())
+        write_text(scratch / "README.md", model_card(model, config))
+
+
+def read_folder(
+    folder: Path, config: AudioDiffusionConfig, dtype: torch.dtype | None, device: Any
+) -> dict[str, Any]:
+    """The three parts of a saved model, filled one tensor at a time.
+
+    Raises:
+        CheckpointError: anything missing, damaged, left over or of the wrong shape.
+    """
+    dtypes = {kind: dtype or config.dtype_of(kind) for kind in PARTS}
+    with torch.device("meta"):
+        parts = build_parts(config)
+
+    def converted() -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in iter_weights(folder, device=device):
+            wanted = dtypes.get(name.partition(".")[0])
+            yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
+
+    load_weights(_together(parts), converted(), source=str(folder), device=device)
+    return parts
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a saved model, or None where it has none."""
+    return load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+
+
+def saved_folder(directory: Path) -> Path:
+    """Where the files of a saved model are."""
+    return current_folder(directory)
+
+
+def _state_dict(model: AudioDiffusionLM) -> dict[str, Tensor]:
+    return dict(_together({kind: getattr(model, kind) for kind in PARTS}).state_dict())
+
+
+def _together(parts: dict[str, Any]) -> nn.ModuleDict:
+    return nn.ModuleDict({n: part for n, part in parts.items() if isinstance(part, nn.Module)})
+
+
+def _stored(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Tensors as they go to disk; two names for one memory become two tensors."""
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        if dtype is not None and tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        address = tensor.untyped_storage().data_ptr()
+        stored[name] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return stored
+
+
+def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> None:
+    """Refuse what could be written but not be loaded again."""
+    try:
+        with torch.device("meta"):
+            rebuilt = _together(build_parts(config)).state_dict()
+    except DllmAudioError as error:
+        raise InvalidArgumentError("model", "parts that their to_config() builds", error) from error
+    for name in dict.fromkeys((*state, *rebuilt)):
+        here, there = state.get(name), rebuilt.get(name)
+        if here is not None and there is not None and here.shape == there.shape:
+            continue
+        part = name.partition(".")[0]
+        wrong = [n for n in dict.fromkeys((*state, *rebuilt)) if (n in state) != (n in rebuilt)]
+        expected = "the weights that its settings build (merge LoRA into it first, if it has some)"
+        raise InvalidArgumentError(part, expected, shorten(wrong or [name]))
+
+
+def _dtype_name(part: nn.Module) -> str | None:
+    found = {p.dtype for p in part.parameters() if p.is_floating_point()}
+    return str(*found).removeprefix("torch.") if len(found) == 1 else None
