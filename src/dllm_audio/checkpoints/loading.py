@@ -22,7 +22,7 @@ def load_model(
     revision: str | None = None,
     **placement: Any,
 ) -> AudioDiffusionLM:
-    """Load a saved model, or a published DIFFA checkpoint where ``whisper`` and ``llada`` are given.
+    """Load a saved model, or, where ``whisper`` and ``llada`` are given, a published checkpoint.
 
     Args:
         source: local directory or hub id.
