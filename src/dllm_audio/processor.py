@@ -14,7 +14,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from .audio import load_waveform
 from .errors import CheckpointError, InvalidArgumentError
-from .files import read_json, write_json, write_text
+from .files import read_json, read_text, write_json, write_text
 from .prompts import SYSTEM_PROMPT, ChatTemplate, Conversation, load_tokenizer, read_conversation
 from .protocols import AudioSource, Tokenizer
 from .weights import resolve_directory
@@ -191,10 +191,5 @@ def read_settings(folder: Path) -> dict[str, Any]:
                 settings[name] = found[name]
     path = folder / TEMPLATE
     if path.exists():
-        try:
-            if not path.is_file() or path.stat().st_size > _MAX_TEMPLATE:
-                raise CheckpointError(f"{path}: expected a file of at most {_MAX_TEMPLATE} bytes")
-            settings["chat_template"] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        settings["chat_template"] = read_text(path, CheckpointError, _MAX_TEMPLATE)
     return settings

@@ -1,10 +1,4 @@
-"""Replace the files of a saved model so that one whole model can be read at every moment.
-
-The new files are written to a folder of their own inside the target, which is then renamed to
-``.saved``: from that moment it is the model that is read.  Only after it do the files go to their
-usual names and ``.saved`` away.  A crash before the rename leaves the old model, a crash after it
-the new one; the next save finishes or clears what a crash left.
-"""
+"""Replace the files of a saved model so that one whole model can be read at every moment."""
 
 from __future__ import annotations
 
@@ -16,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from ..errors import CheckpointError
+from .writing import flush, naming_file
 
 _COMMITTED, _SCRATCH = ".saved", ".saving-"
 
@@ -32,6 +25,11 @@ def current_folder(directory: str | Path) -> Path:
 @contextmanager
 def replace_files(directory: str | Path, outdated: re.Pattern[str]) -> Iterator[Path]:
     """A scratch folder whose files replace those of ``directory`` once the block is done.
+
+    The new files are written to a folder inside the target, which is then renamed to ``.saved``:
+    from that moment it is the model that is read.  Only after it do the files go to their usual
+    names and ``.saved`` away.  A crash before the rename leaves the old model, a crash after it
+    the new one; the next save finishes or clears what a crash left.
 
     Args:
         directory: made when it does not exist.
@@ -48,12 +46,13 @@ def replace_files(directory: str | Path, outdated: re.Pattern[str]) -> Iterator[
     except OSError as error:
         raise CheckpointError(f"{target}: cannot be written to ({error})") from error
     try:
-        yield scratch
-        for path in scratch.iterdir():
-            _flush(path)
-        _flush(scratch)
-        scratch.rename(target / _COMMITTED)
-    except (OSError, SafetensorError) as error:
+        with naming_file(target):
+            yield scratch
+            for path in scratch.iterdir():
+                flush(path)
+            flush(scratch)
+            scratch.rename(target / _COMMITTED)
+    except OSError as error:
         message = f"{target}: not saved, what it held before is unchanged ({error})"
         raise CheckpointError(message) from error
     finally:
@@ -79,7 +78,10 @@ def _publish(target: Path, outdated: re.Pattern[str]) -> None:
     names = {path.name for path in committed.iterdir()}
     work = Path(tempfile.mkdtemp(dir=target, prefix=_SCRATCH))
     for name in sorted(names):
-        _share(committed / name, work / name)
+        try:
+            os.link(committed / name, work / name)
+        except OSError:  # a file system without links
+            shutil.copyfile(committed / name, work / name)
         # Renaming one hard link over another of the same file would do nothing.
         (target / name).unlink(missing_ok=True)
         os.replace(work / name, target / name)
@@ -88,20 +90,3 @@ def _publish(target: Path, outdated: re.Pattern[str]) -> None:
             path.unlink()
     os.replace(committed, work / _COMMITTED)  # gone at once, not file by file
     shutil.rmtree(work)
-
-
-def _share(source: Path, target: Path) -> None:
-    """A second name for a file; a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _flush(path: Path) -> None:
-    """Make sure that contents reach the disk before the rename that relies on them."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
