@@ -1,4 +1,4 @@
-"""Conversations, processor inputs and prompts give the same answers; folders through auto classes."""
+"""Conversations, processor inputs and prompts give the same answers."""
 
 from __future__ import annotations
 
@@ -179,7 +179,8 @@ model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrai
 assert AutoConfig.from_pretrained(folder).adapter["name"] == "dual"
 turn = {{"role": "user", "content": [{{"type": "text", "text": "Who?"}}]}}
 inputs = processor.apply_chat_template([turn], tokenize=True, return_dict=True)
-assert torch.equal(model.generate(**inputs).output.tokens, torch.load({str(tmp_path / "tokens.pt")!r}))
+tokens = torch.load({str(tmp_path / "tokens.pt")!r})
+assert torch.equal(model.generate(**inputs).output.tokens, tokens)
 llada = AutoModel.from_pretrained({str(tmp_path / "llada")!r})
 assert type(llada).__name__ == "LLaDA"
 """

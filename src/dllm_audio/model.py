@@ -16,7 +16,7 @@ from .errors import AudioTooLongError, CheckpointError, InvalidArgumentError
 from .model_config import AudioDiffusionConfig
 from .model_files import (
     build_parts,
-    describe_model,
+    describe_parts,
     read_folder,
     read_tokenizer,
     saved_folder,
@@ -163,7 +163,8 @@ class AudioDiffusionLM(PreTrainedModel):
             InvalidArgumentError: a part that is not registered, or holds LoRA.
             CheckpointError: it cannot be written; what the folder held is unchanged.
         """
-        write_folder(self, directory, storage_dtype)
+        processor = None if self.tokenizer is None else self.processor
+        write_folder(directory, self.describe(), self.parts(), processor, storage_dtype)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> None:  # type: ignore[override]
         """Save and upload; ``options`` go to ``huggingface_hub.HfApi.upload_folder``."""
@@ -179,7 +180,17 @@ class AudioDiffusionLM(PreTrainedModel):
 
     def describe(self) -> AudioDiffusionConfig:
         """The config of the parts as they are now."""
-        return describe_model(self)
+        return describe_parts(
+            self.parts(),
+            sampler=None if self.sampler is None else self.sampler.to_dict(),
+            training=self.config.training,
+            license=self.config.license,
+            architectures=[type(self).__name__],
+        )
+
+    def parts(self) -> dict[str, Any]:
+        """Encoder, adapter and backbone, by kind."""
+        return {"encoder": self.encoder, "adapter": self.adapter, "backbone": self.backbone}
 
     @property
     def device(self) -> torch.device:

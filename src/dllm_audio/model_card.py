@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
 
 from torch import nn
 
 from .model_config import PARTS, AudioDiffusionConfig
-
-if TYPE_CHECKING:
-    from .model import AudioDiffusionLM
 
 _CARD = """---
 library_name: dllm-audio
@@ -28,12 +26,12 @@ tags: [masked-diffusion, audio]
 ```python
 from dllm_audio import AudioDiffusionLM
 
-model = AudioDiffusionLM.from_pretrained("{name}")
+model = AudioDiffusionLM.from_pretrained("this-folder")
 print(model.generate(audio=["clip.wav"], prompts=["What is said?"]).texts)
 ```
 
-Parts that are not built into dllm-audio must be imported (and so registered) first. Answers are
-decoded with `{sampler}` unless another sampler is given.
+Parts that are not built into dllm-audio must be imported (and so registered) first. Unless another
+sampler is given, answers are decoded with: {sampler}.
 
 ## Training
 
@@ -43,23 +41,21 @@ decoded with `{sampler}` unless another sampler is given.
 
 {license}
 """
-_UNKNOWN = "Not stated."
+_UNSET = "blocks of 32, confidence threshold 0.9 and a prefix cache"
 _LICENSE = (
     "Not stated by the library: the weights are under the licenses of the checkpoints and data "
     "that they come from."
 )
 
 
-def model_card(model: AudioDiffusionLM, config: AudioDiffusionConfig) -> str:
+def model_card(config: AudioDiffusionConfig, parts: Mapping[str, object]) -> str:
     """Markdown with a model's parts, sizes, use and, where it is known, training."""
-    rows = [_row(kind, config.description(kind)["name"], getattr(model, kind)) for kind in PARTS]
-    commit = model.default_sampler().to_dict()["commit"]["name"]
+    rows = [_row(kind, config.description(kind)["name"], parts[kind]) for kind in PARTS]
     return _CARD.format(
         rows="\n".join(rows),
-        name="this-folder",
-        sampler=f"{type(model.default_sampler()).__name__}, commit rule {commit}",
-        training=config.training or _UNKNOWN,
-        license=_LICENSE,
+        sampler=_UNSET if config.sampler is None else f"`{json.dumps(config.sampler)}`",
+        training=config.training or "Not stated.",
+        license=config.license or _LICENSE,
     )
 
 

@@ -15,7 +15,8 @@ from .parts import Description
 
 CONFIG = "config.json"
 PARTS = ("encoder", "adapter", "backbone")
-_OWN = (*PARTS, "sampler", "part_dtypes", "training")
+_OWN = (*PARTS, "sampler", "part_dtypes", "training", "license")
+_TEXTS = ("training", "license")
 _READ = (*_OWN, "architectures", "quantization_config")
 
 
@@ -30,6 +31,7 @@ class AudioDiffusionConfig(PretrainedConfig):
         part_dtypes: floating-point type of each part's weights, such as ``"float32"``; None keeps
             what the files hold.
         training: how the model was trained, for its card; a text or None.
+        license: of the weights, for its card; a text or None.
         options: of transformers' configs.
 
     Example:
@@ -48,13 +50,14 @@ class AudioDiffusionConfig(PretrainedConfig):
         sampler: Mapping[str, Any] | None = None,
         part_dtypes: Mapping[str, str | None] | None = None,
         training: str | None = None,
+        license: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.encoder, self.adapter, self.backbone = encoder, adapter, backbone
         self.sampler = None if sampler is None else dict(sampler)
         self.part_dtypes = dict(part_dtypes or {})
-        self.training = training
+        self.training, self.license = training, license
 
     def description(self, kind: str) -> Description:
         """Of one part.
@@ -97,7 +100,7 @@ class AudioDiffusionConfig(PretrainedConfig):
             )
         for name in _OWN:
             value = fields.get(name)
-            if value is not None and not isinstance(value, str if name == "training" else dict):
+            if value is not None and not isinstance(value, str if name in _TEXTS else dict):
                 raise CheckpointError(f"{path}: {name}: expected an object, got {value!r:.80}")
         known = {name: fields[name] for name in _READ if name in fields}
         return cls(**known, name_or_path=str(path))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,9 @@ from .files import current_folder, replace_files, write_json, write_text
 from .model_card import model_card
 from .model_config import CONFIG, PARTS, AudioDiffusionConfig
 from .parts import build, describe
+from .processor import AudioDiffusionProcessor
 from .prompts import load_tokenizer
 from .weights import iter_weights, load_weights, shorten
-
-if TYPE_CHECKING:
-    from .model import AudioDiffusionLM
 
 # What an earlier save may have left; any other file of the folder is the user's.
 _OUTDATED = re.compile(
@@ -29,20 +27,19 @@ _OUTDATED = re.compile(
 )
 
 
-def describe_model(model: AudioDiffusionLM) -> AudioDiffusionConfig:
-    """The config of a model as its parts are now.
+def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionConfig:
+    """The config of a model of these parts.
+
+    Args:
+        parts: encoder, adapter and backbone as they are now.
+        fields: further fields of the config.
 
     Raises:
         InvalidArgumentError: a part that is not registered; says the line that would.
     """
-    sampler = model.sampler
-    return AudioDiffusionConfig(
-        **{kind: describe(kind, getattr(model, kind)) for kind in PARTS},
-        sampler=None if sampler is None else sampler.to_dict(),
-        part_dtypes={kind: _dtype_name(getattr(model, kind)) for kind in PARTS},
-        training=model.config.training,
-        architectures=[type(model).__name__],
-    )
+    descriptions = {kind: describe(kind, parts[kind]) for kind in PARTS}
+    dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
+    return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
 
 
 def build_parts(config: AudioDiffusionConfig) -> dict[str, Any]:
@@ -56,38 +53,43 @@ def build_parts(config: AudioDiffusionConfig) -> dict[str, Any]:
 
 
 def write_folder(
-    model: AudioDiffusionLM, directory: str | Path, storage_dtype: torch.dtype | None = None
+    directory: str | Path,
+    config: AudioDiffusionConfig,
+    parts: Mapping[str, Any],
+    processor: AudioDiffusionProcessor | None,
+    storage_dtype: torch.dtype | None = None,
 ) -> None:
     """Save a model; until it is saved whole, the folder keeps what it held before.
 
     Args:
-        model: whose parts are registered.
         directory: made when it does not exist; weights of an earlier save are replaced.
+        config: describes the parts.
+        parts: encoder, adapter and backbone.
+        processor: with the tokenizer; None: the model has none.
         storage_dtype: of floating-point weights on disk; None keeps the model's. The config
             names the parts' own dtypes, which loading restores.
 
     Raises:
-        InvalidArgumentError: a part that cannot be described, or whose weights are not those that
-            its description builds (LoRA, layers that were put in by hand).
+        InvalidArgumentError: parts whose weights are not those that the config builds (LoRA,
+            layers that were put in by hand).
         CheckpointError: the disk is full or refuses to be written to.
     """
     from huggingface_hub import save_torch_state_dict
 
     if storage_dtype is not None and not storage_dtype.is_floating_point:
         raise InvalidArgumentError("storage_dtype", "a floating-point dtype", storage_dtype)
-    config = describe_model(model)
     for kind in PARTS:
-        mixed = config.part_dtypes[kind] is None and any(getattr(model, kind).parameters())
+        mixed = len(_dtypes(parts[kind])) > 1
         if mixed and storage_dtype is not None:
             raise InvalidArgumentError("storage_dtype", "None where a part mixes dtypes", kind)
-    state = _state_dict(model)
+    state = dict(_together(parts).state_dict())
     _check_rebuilds(config, state)
     with replace_files(directory, _OUTDATED) as scratch:
         save_torch_state_dict(_stored(state, storage_dtype), scratch, safe_serialization=True)
-        if model.tokenizer is not None:
-            model.processor.save_pretrained(scratch)
+        if processor is not None:
+            processor.save_pretrained(scratch)
         write_json(scratch / CONFIG, config.to_dict())
-        write_text(scratch / "README.md", model_card(model, config))
+        write_text(scratch / "README.md", model_card(config, parts))
 
 
 def read_folder(
@@ -121,11 +123,7 @@ def saved_folder(directory: Path) -> Path:
     return current_folder(directory)
 
 
-def _state_dict(model: AudioDiffusionLM) -> dict[str, Tensor]:
-    return dict(_together({kind: getattr(model, kind) for kind in PARTS}).state_dict())
-
-
-def _together(parts: dict[str, Any]) -> nn.ModuleDict:
+def _together(parts: Mapping[str, Any]) -> nn.ModuleDict:
     return nn.ModuleDict({n: part for n, part in parts.items() if isinstance(part, nn.Module)})
 
 
@@ -159,6 +157,12 @@ def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> N
         raise InvalidArgumentError(part, expected, shorten(wrong or [name]))
 
 
-def _dtype_name(part: nn.Module) -> str | None:
-    found = {p.dtype for p in part.parameters() if p.is_floating_point()}
+def _dtypes(part: object) -> set[torch.dtype]:
+    if not isinstance(part, nn.Module):
+        return set()
+    return {p.dtype for p in part.parameters() if p.is_floating_point()}
+
+
+def _dtype_name(part: object) -> str | None:
+    found = _dtypes(part)
     return str(*found).removeprefix("torch.") if len(found) == 1 else None
