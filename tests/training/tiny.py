@@ -71,6 +71,9 @@ class WordTokenizer:
         pieces = [self.vocabulary[int(i)] for i in token_ids]
         return "".join(p for p in pieces if not (skip_special_tokens and p in self.markers))
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Nothing: it is made of this class alone."""
+
 
 TOKENIZER = WordTokenizer()
 

@@ -91,7 +91,9 @@ def fitting_settings(name: str, encoder: AudioEncoder, backbone: Backbone) -> Se
     def dual() -> nn.Module:
         # DIFFA gives the Q-Former as many heads as the encoder has; usual are 64 dimensions each.
         heads = getattr(encoder, "num_heads", 0) or (width // 64 if width % 64 == 0 else 1)
-        acoustic = AcousticAdapter(width, lm_dim, evenly_spaced_taps(encoder.num_layers), heads)
+        layers = encoder.num_layers
+        taps = evenly_spaced_taps(layers, layers if layers < 4 else None)
+        acoustic = AcousticAdapter(width, lm_dim, taps, heads)
         return DualAdapter(SemanticAdapter(width, lm_dim), acoustic)
 
     published: dict[type, Callable[[], nn.Module]] = {
@@ -221,8 +223,12 @@ class Blueprint:
         """The blueprint of an assembled model.
 
         Raises:
-            InvalidArgumentError: a part that is not registered; says the line that would.
+            InvalidArgumentError: a part that is not registered (says the line that would), or a
+                tokenizer that cannot be saved.
         """
+        if model.tokenizer is not None and not hasattr(model.tokenizer, "save_pretrained"):
+            got = type(model.tokenizer).__name__
+            raise InvalidArgumentError("tokenizer", "one with save_pretrained(folder)", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
         return cls(parts, model.tokenizer, model_sampler(model), stage.lora)
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..errors import DllmAudioError, TrainingError
+from ..errors import TrainingError
 from ..model import AudioDiffusionLM
 from . import checkpoints, state
 from .assembly import FINAL, WEIGHTS, Blueprint
@@ -99,7 +98,7 @@ def _finish(loop: Loop, blueprint: Blueprint) -> None:
             blueprint.save(whole, loop.folder)
             with checkpoints.writing(loop.folder / FINAL) as staging:
                 save_file(weights, staging / WEIGHTS)
-        except (OSError, SafetensorError, DllmAudioError) as error:
+        except Exception as error:  # whatever it is, the others must not wait
             problem = error
     failed = torch.tensor(float(problem is not None), device=loop.device)
     if loop.accelerator.reduce(failed, "sum") > 0:

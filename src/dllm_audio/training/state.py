@@ -54,7 +54,7 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     found: dict[str, Tensor] = get_model_state_dict(model, options=options)
-    return {_bare(name): tensor.contiguous() for name, tensor in found.items()}
+    return {_bare(name): _own(tensor) for name, tensor in found.items()}
 
 
 def check_trainable(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -167,6 +167,12 @@ def read_progress(folder: Path) -> dict[str, Any]:
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that may be spread over the processes, whole on each; all of them must call."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """With storage of its own; one gathered from shards is a part of a padded one."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _bare(name: str) -> str:
