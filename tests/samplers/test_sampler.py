@@ -251,8 +251,6 @@ def test_bad_starts_are_refused(start: Any, error: type[Exception], message: str
 
 def test_predictors_that_do_not_fit_are_refused() -> None:
     plain = TablePredictor(torch.zeros(2, 4, VOCAB), MASK)
-    with pytest.raises(InvalidArgumentError, match="predictor: expected one that can cache"):
-        CachedParallelSampler(4, 4, cache="dual", eos_stop=False)(plain)
     with pytest.raises(InvalidArgumentError, match="eos_stop: expected False"):
         CachedParallelSampler(4, 4, cache=None)(plain)
     for eos in ("forbid", "delay"):

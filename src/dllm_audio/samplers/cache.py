@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import InvalidArgumentError
+from .checks import check_choice, check_integer
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,10 @@ class CachePolicy:
     refresh: str = "sequence"
 
     def __post_init__(self) -> None:
-        if self.kind not in (None, "prefix", "dual"):
-            raise InvalidArgumentError("cache", "None, 'prefix' or 'dual'", self.kind)
-        interval = self.refresh_interval
-        if interval is not None and (not isinstance(interval, int) or interval < 1):
-            raise InvalidArgumentError("refresh_interval", "None or an integer >= 1", interval)
-        if self.refresh not in ("sequence", "response"):
-            raise InvalidArgumentError("refresh", "'sequence' or 'response'", self.refresh)
+        check_choice("cache", self.kind, (None, "prefix", "dual"))
+        if self.refresh_interval is not None:
+            check_integer("refresh_interval", self.refresh_interval)
+        check_choice("refresh", self.refresh, ("sequence", "response"))
         if self.keeps_prompt and self.kind is None:
             expected = "'sequence', because there is no cache"
             raise InvalidArgumentError("refresh", expected, self.refresh)
