@@ -2,6 +2,7 @@
 
 from .folders import current_folder, replace_files
 from .reading import open_regular, parse_json, read_json, read_json_lines, read_text
+from .rows import read_rows
 from .writing import append_json_line, flush, json_line, replacing, write_json, write_text
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_json_lines",
+    "read_rows",
     "read_text",
     "replace_files",
     "replacing",
