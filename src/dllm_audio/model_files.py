@@ -17,7 +17,7 @@ from .model_config import CONFIG, PARTS, AudioDiffusionConfig
 from .parts import build, describe
 from .processor import AudioDiffusionProcessor
 from .prompts import load_tokenizer
-from .weights import iter_weights, load_weights, shorten
+from .weights import check_rebuilt, iter_weights, load_weights, stored
 
 # What an earlier save may have left; any other file of the folder is the user's.
 _OUTDATED = re.compile(
@@ -85,7 +85,7 @@ def write_folder(
     state = dict(_together(parts).state_dict())
     _check_rebuilds(config, state)
     with replace_files(directory, _OUTDATED) as scratch:
-        save_torch_state_dict(_stored(state, storage_dtype), scratch, safe_serialization=True)
+        save_torch_state_dict(stored(state, storage_dtype), scratch, safe_serialization=True)
         if processor is not None:
             processor.save_pretrained(scratch)
         write_json(scratch / CONFIG, config.to_dict())
@@ -127,19 +127,6 @@ def _together(parts: Mapping[str, Any]) -> nn.ModuleDict:
     return nn.ModuleDict({n: part for n, part in parts.items() if isinstance(part, nn.Module)})
 
 
-def _stored(state: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Tensors as they go to disk; two names for one memory become two tensors."""
-    stored: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in state.items():
-        if dtype is not None and tensor.is_floating_point():
-            tensor = tensor.to(dtype)
-        address = tensor.untyped_storage().data_ptr()
-        stored[name] = tensor.clone() if address in seen else tensor
-        seen.add(address)
-    return stored
-
-
 def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> None:
     """Refuse what could be written but not be loaded again."""
     try:
@@ -147,14 +134,7 @@ def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> N
             rebuilt = _together(build_parts(config)).state_dict()
     except DllmAudioError as error:
         raise InvalidArgumentError("model", "parts that their to_config() builds", error) from error
-    for name in dict.fromkeys((*state, *rebuilt)):
-        here, there = state.get(name), rebuilt.get(name)
-        if here is not None and there is not None and here.shape == there.shape:
-            continue
-        part = name.partition(".")[0]
-        wrong = [n for n in dict.fromkeys((*state, *rebuilt)) if (n in state) != (n in rebuilt)]
-        expected = "the weights that its settings build (merge LoRA into it first, if it has some)"
-        raise InvalidArgumentError(part, expected, shorten(wrong or [name]))
+    check_rebuilt(state, rebuilt, "")
 
 
 def _dtypes(part: object) -> set[torch.dtype]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..backbones import LLaDA
-from ..backbones.loading import native_name
 from ..encoders import WhisperEncoder
 from ..errors import CheckpointError, InvalidArgumentError, UnsafeCheckpointError
 from ..model import AudioDiffusionLM
@@ -99,7 +98,7 @@ def load_diffa(
     load_weights(adapter, weights, source=source, dtype=dtype, device=device)
     merge_lora(
         backbone,
-        {native_name(name): update for name, update in updates.items()},
+        {LLaDA.names.native(name): update for name, update in updates.items()},
         _lora_alpha(source, config),
     )
     tokenizer = None

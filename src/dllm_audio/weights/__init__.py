@@ -11,11 +11,13 @@ from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, resolve_directory
 from .pickles import check_tensors, read_pickle
 from .placing import load_through_transformers, single_device
+from .storing import check_rebuilt, stored
 from .tensors import iter_weights
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
     "check_inside",
+    "check_rebuilt",
     "check_tensors",
     "current_folder",
     "find_weight_files",
@@ -28,4 +30,5 @@ __all__ = [
     "resolve_directory",
     "shorten",
     "single_device",
+    "stored",
 ]
