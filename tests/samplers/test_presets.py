@@ -50,7 +50,7 @@ def test_changes_pass_through_and_misspellings_do_not() -> None:
     assert preset("multiple-choice", trace=True).options.trace
     with pytest.raises(InvalidArgumentError, match="temprature"):
         preset("answers", temprature=0.5)
-    with pytest.raises(InvalidArgumentError, match="preset: expected one of .*'answer'"):
+    with pytest.raises(InvalidArgumentError, match=r"preset: expected one of .*'answer'"):
         preset("answer")
 
 
