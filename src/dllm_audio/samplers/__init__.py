@@ -17,10 +17,11 @@ from .commit import (
 from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
 from .lengths import LengthRule, response_mask
-from .loop import DecodingStep, Sampler
+from .loop import Sampler
 from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler, from_dict
 from .presets import PRESETS, preset
 from .starting import deliberate, infilling_start, remask, token_confidence
+from .state import DecodingStep
 from .streaming import stream_to
 
 __all__ = [

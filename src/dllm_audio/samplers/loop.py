@@ -10,16 +10,15 @@ block, M positions whose logits are computed, V vocabulary.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidArgumentError, NonFiniteLogitsError
-from ..outputs import SamplerOutput, Trace
+from ..outputs import SamplerOutput
 from ..parts import Description, describe
 from ..protocols import CacheablePredictor, MaskPredictor
 from .cache import CachePolicy
@@ -27,7 +26,7 @@ from .checks import check_integer
 from .choosing import Chooser, Generators, Guess, SamplingOptions
 from .commit import CommitRule, CommitState, share_out
 from .starting import first_tokens
-from .state import DecodingState, enter_block, keep_rows, settle
+from .state import DecodingState, DecodingStep, begin, enter_block, keep_rows, settle
 
 _NOT_A_NUMBER = -1
 # Positions are computed in multiples of this: matrix products of fewer rows go through other
@@ -36,21 +35,6 @@ _POSITIONS = 4
 # With a cache, rows that wait leave the batch when they are more than a quarter of it: leaving
 # moves the cache of those that stay, waiting costs their share of every pass.
 _WAITING_SHARE = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class DecodingStep:
-    """The responses after one forward pass; see :meth:`Sampler.stream`.
-
-    Attributes:
-        nfe: forward passes so far.
-        tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
-        output: the result, in the last step only.
-    """
-
-    nfe: int
-    tokens: Tensor
-    output: SamplerOutput | None = None
 
 
 class Sampler:
@@ -223,36 +207,17 @@ class Sampler:
     def _begin(
         self, predictor: MaskPredictor, start: Tensor | None, generator: Generators
     ) -> DecodingState:
-        options, policy = self.options, self.cache
         tokens = first_tokens(predictor, self.gen_length, start)
-        mask_id = int(predictor.mask_token_id)
-        eos_id: int | None = getattr(predictor, "eos_token_id", None)
-        if options.eos_stop and eos_id is None:
-            raise InvalidArgumentError("eos_stop", "False (the predictor has no EOS id)", True)
-        chooser = Chooser(options, tokens, mask_id, eos_id, self.commit.needs_entropy, generator)
-        if options.guidance is not None:
-            predictor = options.guidance.wrap(predictor)
-        selects = isinstance(predictor, CacheablePredictor)
-        if policy.kind is not None and not (selects and getattr(predictor, "can_cache", True)):
-            name = type(predictor).__name__
-            warnings.warn(f"{name} cannot cache; decoding without a cache", stacklevel=2)
-            policy = CachePolicy()
-        trace = None
-        if options.trace:
-            when = torch.full_like(tokens, -1)
-            trace = Trace(when, torch.full(tokens.shape, float("nan"), device=tokens.device))
-        return DecodingState(
-            tokens=tokens,
-            predictor=predictor,
-            selects=selects,
-            chooser=chooser,
-            mask_id=mask_id,
-            eos_id=eos_id,
-            eos_stop=options.eos_stop,
-            cache_policy=policy,
-            trace=trace,
-            row_nfe=[0] * len(tokens),
+        eos_id = getattr(predictor, "eos_token_id", None)
+        chooser = Chooser(
+            self.options,
+            tokens,
+            predictor.mask_token_id,
+            eos_id,
+            self.commit.needs_entropy,
+            generator,
         )
+        return begin(predictor, tokens, self.options, self.cache, chooser)
 
     def _passes(self, state: DecodingState) -> Iterator[int]:
         """Decode; yields the number of passes so far after each."""

@@ -142,10 +142,10 @@ def from_dict(description: Mapping[str, Any]) -> Sampler:
         >>> sampler = from_dict({"gen_length": 64, "block_length": 32, "commit": rule})
         >>> sampler == Sampler(64, 32, Threshold(0.9)) == from_dict(sampler.to_dict())
         True
-        >>> from_dict({"gen_length": 64, "treshold": 0.9})
+        >>> from_dict({"gen_length": 64, "treshold": 0.9})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        dllm_audio.errors.InvalidArgumentError: sampler: expected no key 'treshold' ...
+        dllm_audio.errors.InvalidArgumentError: sampler: ... got 'treshold'
     """
     given = _checked_keys("sampler", description, _KEYS, required=("gen_length",))
     length, steps = given["gen_length"], given.get("steps")
@@ -197,8 +197,8 @@ def _checked_keys(
         raise InvalidArgumentError(name, "an object", shown(value))
     unknown = [key for key in value if key not in known]
     if unknown:
-        expected = f"no key {shown(unknown[0])} (known: {', '.join(known)})"
-        raise InvalidArgumentError(name, expected, f"{len(unknown)} unknown")
+        expected = f"only the keys {', '.join(known)}"
+        raise InvalidArgumentError(name, expected, shown(unknown[0]))
     for key in required:
         if key not in value:
             raise InvalidArgumentError(f"{name}.{key}", "a value", "none")

@@ -5,16 +5,33 @@ Shape letters: B rows of the batch, N rows in work, R response positions.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput, Trace
 from ..protocols import CacheablePredictor, KVCache, MaskPredictor
 from .cache import CachePolicy
-from .choosing import Chooser
+from .choosing import Chooser, SamplingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingStep:
+    """The responses after one forward pass; see :meth:`Sampler.stream`.
+
+    Attributes:
+        nfe: forward passes so far.
+        tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
+        output: the result, in the last step only.
+    """
+
+    nfe: int
+    tokens: Tensor
+    output: SamplerOutput | None = None
 
 
 @dataclass(slots=True)
@@ -87,6 +104,46 @@ class DecodingState:
             length = (self.tokens == self.eos_id).int().cumsum(-1).eq(0).sum(-1)
         row_nfe = torch.tensor(self.row_nfe, device=self.tokens.device)
         return SamplerOutput(self.tokens.clone(), length, self.nfe, trace, row_nfe)
+
+
+def begin(
+    predictor: MaskPredictor,
+    tokens: Tensor,
+    options: SamplingOptions,
+    policy: CachePolicy,
+    chooser: Chooser,
+) -> DecodingState:
+    """The state before the first pass; guidance is applied here.
+
+    Raises:
+        InvalidArgumentError: options that do not fit the predictor.
+    """
+    eos_id: int | None = getattr(predictor, "eos_token_id", None)
+    if options.eos_stop and eos_id is None:
+        raise InvalidArgumentError("eos_stop", "False (the predictor has no EOS id)", True)
+    if options.guidance is not None:
+        predictor = options.guidance.wrap(predictor)
+    selects = isinstance(predictor, CacheablePredictor)
+    if policy.kind is not None and not (selects and getattr(predictor, "can_cache", True)):
+        name = type(predictor).__name__
+        warnings.warn(f"{name} cannot cache; decoding without a cache", stacklevel=2)
+        policy = CachePolicy()
+    trace = None
+    if options.trace:
+        sureness = torch.full(tokens.shape, float("nan"), device=tokens.device)
+        trace = Trace(torch.full_like(tokens, -1), sureness)
+    return DecodingState(
+        tokens=tokens,
+        predictor=predictor,
+        selects=selects,
+        chooser=chooser,
+        mask_id=int(predictor.mask_token_id),
+        eos_id=eos_id,
+        eos_stop=options.eos_stop,
+        cache_policy=policy,
+        trace=trace,
+        row_nfe=[0] * len(tokens),
+    )
 
 
 def settle(state: DecodingState, tokens: Tensor) -> tuple[Tensor, Tensor]:
