@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..protocols import Backbone, KVCache
@@ -47,6 +47,7 @@ class ConditionedPredictor:
         self.variants = dict(variants or {})
         self.batch_size, self.prompt_length = prompt.mask.shape
         self.device = prompt.embeds.device
+        self.shift: int = getattr(backbone, "logit_shift", 0)
         self._offsets = prompt.mask.sum(-1, keepdim=True)
         unpadded = bool(prompt.mask.all()) and (response_mask is None or bool(response_mask.all()))
         self._padded = not unpadded
@@ -78,24 +79,74 @@ class ConditionedPredictor:
         if window is None:
             if positions is None:
                 positions = torch.arange(x_t.shape[1], device=self.device)
-            return self.backbone.hidden(
+            return self._run(
                 torch.cat((self.prompt.embeds, self.backbone.embed(x_t)), dim=1),
                 position_ids=position_ids,
                 attention_mask=attention_mask,
                 cache=cache,
-                output_positions=self._rows(positions) + self.prompt_length,
+                output_positions=self._source(positions) + self.prompt_length,
             )
         if cache is None:
             raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
-        wanted = None if positions is None else self._rows(positions) - window[0]
-        return self.backbone.hidden(
-            self.backbone.embed(x_t[:, window]),
-            position_ids=self._offsets + window,
+        wanted = None if positions is None else self._rows(positions)
+        if not self.shift:
+            embeds, columns = self.backbone.embed(x_t[:, window]), window
+            wanted = None if wanted is None else wanted - window[0]
+        else:
+            embeds, columns, wanted = self._widened(x_t, window, wanted)
+        return self._run(
+            embeds,
+            position_ids=(self._offsets + columns).clamp(min=0),
             attention_mask=attention_mask,
             cache=cache,
-            slots=self.prompt_length + window,
+            slots=self.prompt_length + columns,
             output_positions=wanted,
         )
+
+    def _widened(
+        self, x_t: Tensor, window: Tensor, wanted: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A window with the position to its left, whose state predicts its first one.
+
+        Returns:
+            Embeddings ``[B, Q + 1, D]``, their response positions (-1: the prompt's last), and the
+            places among them of the states that are wanted.
+        """
+        first = window[0]
+        embeds = self.backbone.embed(x_t)
+        if self.prompt_length:
+            columns = torch.cat((first[None] - 1, window))
+            embeds = torch.cat((self.prompt.embeds[:, -1:], embeds), dim=1)[:, columns + 1]
+        else:  # the first position has nobody to its left and is taken twice
+            columns = torch.cat(((first[None] - 1).clamp(min=0), window))
+            embeds = embeds[:, columns]
+        wanted = self._rows(window) if wanted is None else wanted
+        alone = self._is_alone(wanted) if self.prompt_length else 0
+        return embeds, columns, wanted - first + alone
+
+    def _source(self, positions: Tensor) -> Tensor:
+        """Positions ``[B, M]`` whose states predict ``positions``; -1 is the prompt's last."""
+        rows = self._rows(positions)
+        return rows - self.shift + self._is_alone(rows) if self.shift else rows
+
+    def _is_alone(self, positions: Tensor) -> Tensor:
+        """Whether there is nothing in front: the first position then keeps its own state."""
+        return ((positions == 0) & (self._offsets == 0)).long()
+
+    def _run(self, embeds: Tensor, **arguments: Tensor | KVCache | None) -> Tensor:
+        """Final hidden states, by the backbone's ``forward`` where it has one."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        backbone = self.backbone
+        if isinstance(backbone, nn.Module) and type(backbone).forward is not nn.Module.forward:
+            output = backbone(inputs_embeds=embeds, return_hidden=True, **given)
+            hidden: Tensor = output.last_hidden_state
+            return hidden
+        return backbone.hidden(embeds, **given)  # type: ignore[arg-type]
+
+    @property
+    def can_cache(self) -> bool:
+        """Whether the backbone keeps keys and values."""
+        return hasattr(self.backbone, "new_cache")
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states."""
@@ -103,7 +154,13 @@ class ConditionedPredictor:
 
     def new_cache(self, response_length: int) -> KVCache:
         """A cache for the prompt and a response of that length."""
-        return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
+        if not self.can_cache:
+            raise InvalidArgumentError(
+                "backbone", "one with new_cache", type(self.backbone).__name__
+            )
+        return self.backbone.new_cache(  # type: ignore[attr-defined, no-any-return]
+            self.batch_size, self.prompt_length + response_length
+        )
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
         """The predictor of the chosen batch rows ``[B']`` int64, without a host synchronization."""
