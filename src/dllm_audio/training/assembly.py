@@ -64,8 +64,12 @@ class Foundation:
     ) -> Foundation:
         """The parts of a whole model, whose adapter the first stage starts from."""
         own = describe("adapter", model.adapter)
-        sizes = {own["name"]: own["settings"], **(adapters or {})}
-        return cls(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter)
+        sizes = dict(adapters or {})
+        sizes[own["name"]] = _merged(own["settings"], sizes.get(own["name"], {}))
+        return cls(
+            *(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter),
+            sampler=model_sampler(model),
+        )
 
     def new_adapter(self, name: str) -> nn.Module:
         """A fresh adapter of a registered name.
