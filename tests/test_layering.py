@@ -19,7 +19,8 @@ PARTS = {"audio", "encoders", "adapters", "prompts", "backbones", "diffusion", "
 # Layer -> the other layers that it may import, besides the base.
 ALLOWED: dict[str, set[str]] = {
     **{name: set() for name in BASE},
-    **{name: set() for name in ("audio", "encoders", "adapters", "prompts", "backbones")},
+    **{name: set() for name in ("audio", "adapters", "prompts", "backbones")},
+    "encoders": {"audio"},
     "diffusion": set(),
     "losses": {"diffusion"},
     "samplers": {"diffusion"},
