@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .samplers import LocalLeap as LocalLeap
     from .samplers import LowConfidenceSampler as LowConfidenceSampler
     from .samplers import Threshold as Threshold
+    from .samplers import TimestepQuota as TimestepQuota
 
 __version__ = "0.2.0"
 
@@ -78,6 +79,7 @@ _EXPORTS: dict[str, str] = {
     "CachedParallelSampler": "samplers",
     "FixedQuota": "samplers",
     "Threshold": "samplers",
+    "TimestepQuota": "samplers",
     "Factor": "samplers",
     "EntropyBound": "samplers",
     "LocalLeap": "samplers",

@@ -57,9 +57,15 @@ class AudioEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneOutput:
-    """Logits ``[B, L, V]`` of a backbone's forward pass."""
+    """Result of a backbone's forward pass.
 
-    logits: Tensor
+    Attributes:
+        logits: ``[B, L, V]``, or None where the states before the output head were asked for.
+        last_hidden_state: ``[B, L, D]`` these states, or None.
+    """
+
+    logits: Tensor | None
+    last_hidden_state: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
 def test_two_processes_equal_one(tmp_path: Path, alone: Path, engine: str) -> None:
-    options = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
-    options["fsdp2"] = engine == "fsdp2"
+    options = {"batch_size": 2, "save_steps": 2}
+    options["shard"] = engine == "fsdp2"
     workers.run_ranks(2, workers.train_and_export_all, tmp_path, KINDS, options)
     for kind in KINDS:
         expected = load_file(alone / kind / "trained.safetensors")
@@ -44,11 +44,11 @@ def test_two_processes_equal_one(tmp_path: Path, alone: Path, engine: str) -> No
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, alone: Path) -> None:
-    options = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2}
-    stopped = {**options, "stop_at": 2, "fsdp2": True}
+    options = {"batch_size": 2, "save_steps": 2}
+    stopped = {**options, "stop_at": 2, "shard": True}
     workers.run_ranks(2, workers.train_and_export_all, tmp_path, ("diffusion",), stopped)
     assert not (tmp_path / "diffusion" / "trained.safetensors").exists()
-    workers.train_and_export(tmp_path / "diffusion", "diffusion", {"save_strategy": "no"})
+    workers.train_and_export(tmp_path / "diffusion", "diffusion", {})
     expected = load_file(alone / "diffusion" / "trained.safetensors")
     found = load_file(tmp_path / "diffusion" / "trained.safetensors")
     for name, tensor in expected.items():
@@ -67,7 +67,7 @@ def test_sharding_in_bfloat16_rounds_weights_only(tmp_path: Path) -> None:
 def test_stages_follow_one_another_sharded(tmp_path: Path) -> None:
     workers.run_ranks(2, workers.train_two_stages, tmp_path / "two", True)
     assert workers.run(workers.train_two_stages, tmp_path / "one", False) == 0
-    for stage in ("stage1", "stage2"):
+    for stage in ("stage1", "stage2", "stage3"):
         expected = trained_weights(tmp_path / "one" / stage)
         for name, tensor in trained_weights(tmp_path / "two" / stage).items():
             torch.testing.assert_close(tensor, expected[name], rtol=0, atol=TOLERANCE)

@@ -13,7 +13,7 @@ from dllm_audio.training import checkpoints, last_good_checkpoint
 
 from . import workers
 
-OPTIONS = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 3}
+OPTIONS = {"max_steps": 12, "save_steps": 1, "save_total_limit": 3}
 
 
 def test_kill_at_any_moment(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,16 @@ from dllm_audio.data import (
     PreferenceParser,
     RecordDataset,
 )
-from dllm_audio.training import LoRASettings, attach_lora, train_only, training_arguments
+from dllm_audio.training import (
+    Loop,
+    LoopSettings,
+    LoRASettings,
+    Optimization,
+    StageData,
+    Task,
+    attach_lora,
+    train_only,
+)
 
 LOG_MEL = LogMel(80, chunk_length=0.4)
 LORA = LoRASettings(rank=2, alpha=4, dropout=0.0)
@@ -60,6 +70,9 @@ class WordTokenizer:
     def decode(self, token_ids: Any, skip_special_tokens: bool = True) -> str:
         pieces = [self.vocabulary[int(i)] for i in token_ids]
         return "".join(p for p in pieces if not (skip_special_tokens and p in self.markers))
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Nothing: it is made of this class alone."""
 
 
 TOKENIZER = WordTokenizer()
@@ -125,24 +138,47 @@ def collator(pairs: bool = False, multiple: int | None = 8) -> Any:
     return kind(ChatTemplate(TOKENIZER, system=None), LOG_MEL, EosPadding(multiple))
 
 
-def arguments(output_dir: Path, **options: Any) -> Any:
-    defaults = {
-        "max_steps": 4,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 1e-2,
-        "max_grad_norm": 1.0,
-        "weight_decay": 0.05,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 1,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "ddp_find_unused_parameters": False,
-        "seed": 5,
-    }
-    return training_arguments(output_dir, **{**defaults, **options})
+OPTIMIZATION = Optimization(
+    learning_rate=1e-2,
+    schedule="cosine",
+    max_steps=4,
+    warmup_steps=1,
+    weight_decay=0.05,
+    max_grad_norm=1.0,
+    batch_size=4,
+    bf16=False,
+)
+SIZES = {
+    "prompted": {"num_prompts": 3},
+    "dual": {"acoustic": {"num_queries": 4, "intermediate_size": 16, "taps": [1, 2]}},
+}
+SETTINGS = LoopSettings(
+    logging_steps=1,
+    eval_steps=None,
+    save_steps=None,
+    save_total_limit=None,
+    use_cpu=True,
+    progress=False,
+)
+
+
+def loop(
+    task: Task,
+    folder: Path,
+    train: Any,
+    evaluation: Any = None,
+    *,
+    pairs: bool = False,
+    **options: Any,
+) -> Loop:
+    """A loop over a task; options are those of ``Optimization``, ``LoopSettings`` and ``Loop``."""
+    named = {f.name for f in fields(Optimization)}
+    watched = {f.name for f in fields(LoopSettings)}
+    optimization = replace(OPTIMIZATION, **{k: v for k, v in options.items() if k in named})
+    settings = replace(SETTINGS, **{k: v for k, v in options.items() if k in watched})
+    rest = {k: v for k, v in options.items() if k not in named | watched}
+    made = StageData(train, rest.pop("collate", None) or collator(pairs), evaluation)
+    return Loop(task, made, folder, optimization, settings, seed=5, **rest)
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:

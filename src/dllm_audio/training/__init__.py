@@ -1,37 +1,35 @@
-"""Stages, tasks and trainers: everything between a recipe and a trained model."""
+"""Stages, tasks and the loop: everything between a recipe and a trained model."""
 
-from .arguments import training_arguments
+from .assembly import (
+    Foundation,
+    assemble,
+    fitting_settings,
+    is_complete,
+    load_stage,
+    trained_weights,
+)
 from .checkpoints import last_good_checkpoint
-from .curves import CurvePlot, plot_curves
+from .curves import plot_curves
 from .estimate import MemoryEstimate, estimate_memory, meta_foundation, stage_parameters
 from .freezing import ParameterCount, count_parameters, train_only
 from .identity import check_settings, run_settings
+from .loop import Loop, StageData
 from .lora import LoRASettings, attach_lora, detach_lora, lora_switched, merge_lora
 from .reference import REFERENCE_KINDS, Reference
-from .run import (
-    AdapterSettings,
-    Foundation,
-    StageData,
-    assemble,
-    is_complete,
-    load_stage,
-    run_stage,
-    trained_weights,
-)
-from .stages import DIFFA, DIFFA2, Optimization, Preference, Recipe, Stage
+from .run import run_stage
+from .settings import LoopSettings, Optimization
+from .stages import DIFFA, DIFFA2, Preference, Recipe, Stage
 from .tasks import DiffusionTask, PreferenceTask, Task
-from .trainer import ExactTrainer
 
 __all__ = [
     "DIFFA",
     "DIFFA2",
     "REFERENCE_KINDS",
-    "AdapterSettings",
-    "CurvePlot",
     "DiffusionTask",
-    "ExactTrainer",
     "Foundation",
     "LoRASettings",
+    "Loop",
+    "LoopSettings",
     "MemoryEstimate",
     "Optimization",
     "ParameterCount",
@@ -48,6 +46,7 @@ __all__ = [
     "count_parameters",
     "detach_lora",
     "estimate_memory",
+    "fitting_settings",
     "is_complete",
     "last_good_checkpoint",
     "load_stage",
@@ -60,5 +59,4 @@ __all__ = [
     "stage_parameters",
     "train_only",
     "trained_weights",
-    "training_arguments",
 ]

@@ -13,6 +13,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -102,7 +104,25 @@ def staging_folder(folder: Path) -> Path:
     return folder.with_name(_PARTIAL + folder.name)
 
 
-def publish(staging: Path, folder: Path) -> None:
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes ``folder``, with a manifest, once the block is done.
+
+    Raises:
+        OSError: the disk is full or refuses to be written to; nothing is left of the attempt.
+    """
+    staging = staging_folder(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        _publish(staging, folder)
+    except Exception:
+        shutil.rmtree(staging, ignore_errors=True)  # a full disk gets its room back
+        raise
+
+
+def _publish(staging: Path, folder: Path) -> None:
     """Give a finished folder its name, in one step."""
     for path in staging.rglob("*"):
         if path.is_file():

@@ -32,8 +32,9 @@ from ..errors import InvalidArgumentError
 from ..prompts import TRAINING_SYSTEM_PROMPT, ChatTemplate, load_tokenizer
 from ..weights import resolve_directory
 from .arguments import check_options
+from .assembly import Foundation
+from .loop import StageData
 from .processes import from_main_process
-from .run import AdapterSettings, Foundation, StageData
 from .run_data import PARSERS, DataCheck, DataConfig
 from .stages import DIFFA, DIFFA2, Optimization, Stage
 

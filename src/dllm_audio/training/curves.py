@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerCallback
-from transformers.utils import is_matplotlib_available
 
 from ..errors import MissingDependencyError
 
 # Left out of the picture: what says nothing about learning.
-_SKIPPED = ("runtime", "per_second", "flos", "epoch", "step", "train_loss")
+_SKIPPED = ("epoch", "step")
 
 
-def curve_points(history: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[int, float]]]:
     """``(step, value)`` of every logged quantity."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for entry in history:
         for name, value in entry.items():
-            if not any(skipped in name for skipped in _SKIPPED):
-                curves.setdefault(name, []).append((entry["step"], float(value)))
+            if name not in _SKIPPED:
+                curves.setdefault(name, []).append((int(entry["step"]), float(value)))
     return curves
 
 
-def plot_curves(history: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+def plot_curves(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
     """Draw a panel per quantity; training and evaluation of the same one share it.
 
     Args:
-        history: ``log_history`` of a trainer's state.
+        history: of a :class:`Loop`.
         path: PNG file.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    if not is_matplotlib_available():
+    if find_spec("matplotlib") is None:
         raise MissingDependencyError("matplotlib", "drawing curves", "plot")
     from matplotlib.figure import Figure
 
@@ -57,18 +54,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-class CurvePlot(TrainerCallback):
-    """Keeps ``curves.png`` in the output folder up to date; does nothing without matplotlib."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw what there is so far."""
-        self._draw(args, state)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Draw the whole run."""
-        self._draw(args, state)
-
-    @staticmethod
-    def _draw(args: Any, state: Any) -> None:
-        if state.is_world_process_zero and is_matplotlib_available():
-            plot_curves(state.log_history, Path(args.output_dir) / "curves.png")
+def draw_curves(history: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """Keep ``curves.png`` in a run's folder up to date; does nothing without matplotlib."""
+    if find_spec("matplotlib") is not None:
+        plot_curves(history, folder / "curves.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,10 @@ from ..backbones import LLaDA, LLaDAConfig
 from ..encoders import WhisperEncoder
 from ..errors import InvalidArgumentError
 from ..losses.cross_entropy import DEFAULT_CHUNK_ROWS
+from ..model import AudioDiffusionLM
+from .assembly import Foundation, Settings, assemble
 from .freezing import ParameterCount, count_parameters
-from .run import AdapterSettings, Foundation, assemble
+from .lora import detach_lora, lora_layers
 from .stages import Stage
 
 _FLOAT32, _BF16 = 4, 2
@@ -90,14 +94,14 @@ class MemoryEstimate:
 def meta_foundation(
     encoder: str | WhisperConfig,
     backbone: LLaDAConfig | None = None,
-    adapters: AdapterSettings | None = None,
+    adapters: Mapping[str, Settings] | None = None,
 ) -> Foundation:
     """Encoder and backbone on the meta device: shapes without memory.
 
     Args:
         encoder: a known id or a config.
         backbone: None is LLaDA-8B.
-        adapters: None are the published sizes.
+        adapters: settings by name, see :class:`Foundation`; None are the published sizes.
 
     Raises:
         InvalidArgumentError: an id whose sizes are not known here.
@@ -110,14 +114,30 @@ def meta_foundation(
         return Foundation(
             WhisperEncoder(encoder),
             LLaDA(LLaDAConfig(**LLADA_8B) if backbone is None else backbone),
-            adapters=AdapterSettings() if adapters is None else adapters,
+            adapters=adapters or {},
         )
 
 
 def stage_parameters(foundation: Foundation, stage: Stage) -> ParameterCount:
-    """Trainable and total parameters of a stage."""
-    with torch.device("meta"):
-        return count_parameters(assemble(foundation, stage))
+    """Trainable and total parameters of a stage; the foundation stays as it is."""
+    with _assembled(foundation, stage) as model:
+        return count_parameters(model)
+
+
+@contextmanager
+def _assembled(foundation: Foundation, stage: Stage) -> Iterator[AudioDiffusionLM]:
+    """The model of a stage for a while, without memory for what is new in it."""
+    backbone: Any = foundation.backbone
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    if lora_layers(backbone):
+        raise InvalidArgumentError("foundation", "a backbone without LoRA", "one with LoRA")
+    try:
+        with torch.device("meta"):
+            yield assemble(foundation, stage)
+    finally:
+        detach_lora(backbone)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def estimate_memory(
@@ -141,16 +161,21 @@ def estimate_memory(
         gpus: processes.
         sharded: FSDP2 (weights, gradients and moments are spread over the processes).
     """
-    count = stage_parameters(foundation, stage)
+    with _assembled(foundation, stage) as model:
+        count = count_parameters(model)
+        adapter = count_parameters(model.adapter).total
+        updates = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
+        backbone = count_parameters(model.backbone).total - updates
     config, batch = foundation.backbone.config, stage.optimization.batch_size
     shards = gpus if sharded else 1
     trained = count.trainable
-    adapter = trained
     copies = 0
     if stage.preference is not None and stage.preference.objective().needs_reference:
         copies = adapter * _FLOAT32
+        if stage.preference.reference != "base":
+            copies += updates * _FLOAT32
         if stage.preference.reference == "copy":
-            copies += sum(p.numel() for p in foundation.backbone.parameters()) * _BF16
+            copies += backbone * _BF16
     positions = batch * sequence_length
     block = positions * (8 * config.d_model + 4 * config.mlp_hidden_size) * _BF16
     inputs = positions * config.d_model * _BF16 * config.n_layers

@@ -7,13 +7,13 @@ the names of all other parameters stay as they are.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, MissingDependencyError
 
@@ -68,6 +68,8 @@ def attach_lora(backbone: nn.Module, settings: LoRASettings, name: str = POLICY)
         # Several sets side by side are what is wanted here.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         peft.inject_adapter_in_model(config, backbone, adapter_name=name)
+    for layer in lora_layers(backbone):
+        _switch(layer, POLICY if POLICY in layer.lora_A else name)  # peft takes the newest set
     # peft makes the updates as narrow as the weights beside them.  In bfloat16 a step of the
     # optimizer is smaller than the distance to the next number and would be rounded away.
     for layer in lora_layers(backbone):
@@ -91,7 +93,6 @@ def add_frozen_reference(backbone: nn.Module, settings: LoRASettings) -> None:
     """
     attach_lora(backbone, settings, REFERENCE)
     for layer in lora_layers(backbone):
-        layer._active_adapter = [POLICY]  # peft has switched to the newest set
         for matrices in (layer.lora_A, layer.lora_B):
             with torch.no_grad():
                 matrices[REFERENCE].weight.copy_(matrices[POLICY].weight)
@@ -107,25 +108,62 @@ def lora_switched(backbone: nn.Module, name: str | None) -> Iterator[None]:
         name: the set to use, or None to switch the updates off.
     """
     layers = lora_layers(backbone)
-    # peft's own switches also turn requires_grad on and off, which must not happen to parameters
-    # that an optimizer or a sharding engine holds.  So the two fields behind them are set.
-    before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
+    before = [(list(layer.active_adapters), layer.disable_adapters) for layer in layers]
     try:
         for layer in layers:
-            layer._disable_adapters = name is None
-            if name is not None:
-                layer._active_adapter = [name]
+            _switch(layer, name)
         yield
     finally:
         for layer, (active, disabled) in zip(layers, before, strict=True):
-            layer._active_adapter, layer._disable_adapters = active, disabled
+            _switch(layer, active)
+            if disabled:
+                _switch(layer, None)
 
 
+def _switch(layer: Any, names: str | list[str] | None) -> None:
+    """Choose a layer's updates; what trains stays what it was."""
+    # peft's switches also say what trains.  An optimizer or a sharding engine may hold these
+    # parameters, so each gets its flag back at once, before anything is computed.
+    flags = [(parameter, parameter.requires_grad) for parameter in layer.parameters()]
+    if names is None:
+        layer.enable_adapters(False)
+    else:
+        layer.enable_adapters(True)
+        layer.set_adapter(names)
+    for parameter, flag in flags:
+        if parameter.requires_grad != flag:
+            parameter.requires_grad_(flag)
+
+
+@torch.no_grad()
 def merge_lora(backbone: nn.Module) -> None:
     """Add the updates into the weights and put plain linear layers back."""
     for layer in lora_layers(backbone):
-        layer.merge(adapter_names=[POLICY])
+        weight = layer.get_base_layer().weight
+        weight.copy_(_wide(weight) + layer.get_delta_weight(POLICY))
     detach_lora(backbone)
+
+
+def merged_weights(state: Mapping[str, Tensor], settings: LoRASettings | None) -> dict[str, Tensor]:
+    """The state of a model with LoRA as that of the same model without, the updates added in.
+
+    Args:
+        state: whole tensors by name, with peft's ``base_layer`` and ``lora_A``, ``lora_B``.
+        settings: of the LoRA; None: there is none.
+    """
+    if settings is None:
+        return dict(state)
+    merged = {}
+    for name, tensor in state.items():
+        if ".lora_" in name:
+            continue
+        layer, found, rest = name.rpartition(".base_layer.")
+        if found and rest == "weight":
+            down, up = (state[f"{layer}.lora_{side}.{POLICY}.weight"] for side in "AB")
+            update = (_wide(up) @ _wide(down)) * (settings.alpha / settings.rank)
+            tensor = (_wide(tensor) + update).to(tensor.dtype)
+        merged[f"{layer}.{rest}" if found else name] = tensor
+    return merged
 
 
 def detach_lora(backbone: nn.Module) -> None:
@@ -135,6 +173,11 @@ def detach_lora(backbone: nn.Module) -> None:
             backbone.set_submodule(name, module.get_base_layer())
     if hasattr(backbone, "peft_config"):
         del backbone.peft_config
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32 at least, so that a sum is rounded once."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _is_lora(module: Any) -> bool:

@@ -23,7 +23,7 @@ from ..data import (
 )
 from ..data.rows import Parser
 from ..errors import InvalidArgumentError
-from .run import Foundation
+from .assembly import Foundation
 from .stages import Stage
 
 PARSERS: dict[str, Any] = {

@@ -16,64 +16,12 @@ from ..losses import (
     VRPOLoss,
     WithSFT,
 )
+from ..parts import part_class
 from .lora import LoRASettings
 from .reference import REFERENCE_KINDS
+from .settings import Optimization
 
 OBJECTIVES = ("diffusion", "vrpo", "dpo", "ipo", "simpo")
-ADAPTERS = ("prompted", "dual")
-
-
-@dataclass(frozen=True, slots=True)
-class Optimization:
-    """How a stage is optimized.
-
-    Args:
-        learning_rate: highest rate.
-        schedule: of the rate, a name that transformers knows.
-        epochs: passes over the data.
-        max_steps: optimizer steps; overrides ``epochs`` where positive.
-        warmup_steps: of linear warmup.
-        weight_decay: of AdamW.
-        max_grad_norm: gradients are clipped to this norm.
-        batch_size: rows of a micro-batch, per process.
-        accumulation: micro-batches per step.
-        bf16: compute in bfloat16 (weights that train stay float32).
-        gradient_checkpointing: recompute the backbone's blocks in the backward pass.
-    """
-
-    learning_rate: float = 1e-4
-    schedule: str = "linear"
-    epochs: float = 10
-    max_steps: int = -1
-    warmup_steps: int = 1000
-    weight_decay: float = 0.05
-    max_grad_norm: float = 1.0
-    batch_size: int = 16
-    accumulation: int = 1
-    bf16: bool = True
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "epochs", "batch_size", "accumulation"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgumentError(name, "a number > 0", getattr(self, name))
-
-    def arguments(self) -> dict[str, Any]:
-        """As transformers' ``TrainingArguments`` name them."""
-        return {
-            "learning_rate": self.learning_rate,
-            "lr_scheduler_type": self.schedule,
-            "num_train_epochs": self.epochs,
-            "max_steps": self.max_steps,
-            "warmup_steps": self.warmup_steps,
-            "weight_decay": self.weight_decay,
-            "max_grad_norm": self.max_grad_norm,
-            "per_device_train_batch_size": self.batch_size,
-            "per_device_eval_batch_size": self.batch_size,
-            "gradient_accumulation_steps": self.accumulation,
-            "bf16": self.bf16,
-            "activation_checkpointing": self.gradient_checkpointing,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +37,7 @@ class Preference:
     """
 
     name: str = "vrpo"
-    beta: float | None = 0.2
+    beta: float | None = None
     sampling: ElboSampling | None = None
     sft_weight: float = 0.0
     reference: str = "adapter"
@@ -121,8 +69,8 @@ class Stage:
 
     Args:
         name: of the stage and of its folder.
-        adapter: ``prompted`` (learned vectors and semantic adapter) or ``dual`` (acoustic and
-            semantic adapter).
+        adapter: registered name, such as ``prompted`` (learned vectors and semantic adapter) or
+            ``dual`` (acoustic and semantic adapter); the run's ``adapters`` may hold settings.
         data: name of the data set that it learns from.
         optimization: rates, batches, lengths.
         trains: names of what trains; everything else is frozen.
@@ -141,8 +89,7 @@ class Stage:
     preference: Preference | None = None
 
     def __post_init__(self) -> None:
-        if self.adapter not in ADAPTERS:
-            raise InvalidArgumentError("adapter", f"one of {ADAPTERS}", self.adapter)
+        part_class("adapter", self.adapter)
         if "lora" in self.trains and self.lora is None:
             raise InvalidArgumentError("lora", "settings, because 'lora' trains", None)
 

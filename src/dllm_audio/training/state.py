@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 
 from ..errors import CheckpointError, TrainingError
 
@@ -29,6 +30,7 @@ WEIGHTS = "trainable.safetensors"
 MOMENTS = "optimizer.safetensors"
 OPTIMIZER = "optimizer.json"
 SCHEDULER = "scheduler.json"
+PROGRESS = "progress.json"
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -43,6 +45,16 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     trained = {_bare(name) for name in trainable_parameters(model)}
     # Buffers stay behind: they are constants of the architecture.
     return {k: v.contiguous() for k, v in state.items() if _bare(k) in trained}
+
+
+def whole_state(model: nn.Module) -> dict[str, Tensor]:
+    """All weights and buffers by name, whole, on the CPU (on rank 0; empty elsewhere).
+
+    Every process must call.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    found: dict[str, Tensor] = get_model_state_dict(model, options=options)
+    return {_bare(name): _own(tensor) for name, tensor in found.items()}
 
 
 def check_trainable(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -87,7 +99,7 @@ def save_weights(state: Mapping[str, Tensor], folder: Path) -> None:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """What :func:`save_weights` wrote."""
-    return _read_tensors(folder / WEIGHTS)
+    return read_tensors(folder / WEIGHTS)
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -115,7 +127,7 @@ def save_optimizer(state: Mapping[str, Any], folder: Path) -> None:
 def read_optimizer(folder: Path) -> dict[str, Any]:
     """What :func:`save_optimizer` wrote."""
     moments: dict[str, dict[str, Tensor]] = {}
-    for key, value in _read_tensors(folder / MOMENTS).items():
+    for key, value in read_tensors(folder / MOMENTS).items():
         parameter, _, name = key.rpartition(".")
         moments.setdefault(parameter, {})[name] = value
     groups = [
@@ -142,6 +154,27 @@ def load_scheduler(scheduler: Any, folder: Path) -> None:
     scheduler.load_state_dict(_read(folder / SCHEDULER))
 
 
+def save_progress(progress: Mapping[str, Any], folder: Path) -> None:
+    """Write how far a run is: its step, history and the sums since it last logged."""
+    _write_json(folder / PROGRESS, progress)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What :func:`save_progress` wrote."""
+    return _read(folder / PROGRESS)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that may be spread over the processes, whole on each; all of them must call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """With storage of its own; one gathered from shards is a part of a padded one."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
 def _bare(name: str) -> str:
     """A name without what DDP, compilation and activation checkpointing put into it."""
     for part in ("module.", "_orig_mod.", "_checkpoint_wrapped_module."):
@@ -160,7 +193,12 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -1,6 +1,6 @@
 """What one training step computes, as a module: a batch in, a loss out.
 
-The whole step is one ``forward``, so that the engines that hook into it (DDP, FSDP2, DeepSpeed)
+The whole step is one ``forward``, so that the engines that hook into it (DDP, FSDP2)
 see every use of the parameters.
 
 Shape letters: B batch, R response tokens, N samples.
@@ -39,9 +39,6 @@ class Task(nn.Module):
         model: what trains; parameters that do not require gradients stay as they are.
     """
 
-    # transformers' Trainer then counts the labels of a whole step and passes the number on.
-    accepts_loss_kwargs = True
-
     def __init__(self, model: AudioDiffusionLM) -> None:
         super().__init__()
         self.model = model
@@ -54,9 +51,18 @@ class Task(nn.Module):
                 part.eval()
         return self
 
-    def activation_checkpointing_enable(self, **kwargs: Any) -> None:
-        """Recompute the backbone's blocks in the backward pass; called by transformers."""
-        self.model.backbone.gradient_checkpointing_enable()
+    def recompute_blocks(self) -> None:
+        """Recompute the backbone's blocks in the backward pass.
+
+        Raises:
+            InvalidArgumentError: the backbone has no ``gradient_checkpointing_enable``.
+        """
+        enable = getattr(self.model.backbone, "gradient_checkpointing_enable", None)
+        if enable is None:
+            expected = "false, or a backbone with gradient_checkpointing_enable()"
+            got = type(self.model.backbone).__name__
+            raise InvalidArgumentError("gradient_checkpointing", expected, got)
+        enable()
 
     def encode(self, inputs: dict[str, Tensor]) -> EncoderOutput:
         """The encoder's output for a batch: computed, or taken from what was stored of it."""
