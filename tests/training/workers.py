@@ -23,7 +23,7 @@ FSDP2 = {
         "version": 2,
         "reshard_after_forward": True,
         "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": ["LLaDABlock", "WhisperEncoderLayer"],
+        "transformer_layer_cls_to_wrap": ["TransformerBlock", "WhisperEncoderLayer"],
     },
 }
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..backbones import LLaDA
-from ..backbones.loading import native_name
 from ..encoders import WhisperEncoder
 from ..errors import CheckpointError, InvalidArgumentError, UnsafeCheckpointError
 from ..model import AudioDiffusionLM
@@ -80,7 +79,7 @@ def load_diffa(
 
     llada_folder = resolve_directory(llada)
     encoder = WhisperEncoder.from_pretrained(whisper, dtype=dtype or torch.float32, device=device)
-    backbone = LLaDA.from_pretrained(llada_folder, dtype=dtype, device=device)
+    backbone = LLaDA.from_pretrained(llada_folder, dtype=dtype, device_map=device)
     check_configs(source, config, encoder, backbone)
     prompted = stage == 1
     around = Surroundings(
@@ -91,7 +90,7 @@ def load_diffa(
     load_weights(adapter, weights, source=source, dtype=dtype, device=device)
     merge_lora(
         backbone,
-        {native_name(name): update for name, update in updates.items()},
+        {LLaDA.names.native(name): update for name, update in updates.items()},
         _lora_alpha(source, config),
     )
     tokenizer = None

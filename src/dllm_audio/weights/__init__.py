@@ -10,7 +10,7 @@ from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, read_json, resolve_directory
 from .pickles import check_tensors, read_pickle
 from .saving import current_folder, replace_files
-from .tensors import iter_weights
+from .tensors import iter_weights, weight_shapes
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
@@ -25,4 +25,5 @@ __all__ = [
     "replace_files",
     "resolve_directory",
     "shorten",
+    "weight_shapes",
 ]
