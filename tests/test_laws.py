@@ -55,7 +55,9 @@ def original() -> AudioDiffusionLM:
     )
     adapter.load_state_dict({n: t for n, t in adapters.items() if n != "prompts"})
     llada = LLaDA(LLaDAConfig.from_dict(load_golden_json("llada_config")))
-    llada.load_state_dict({LLaDA.names.native(n): t for n, t in load_golden("llada_weights").items()})
+    llada.load_state_dict(
+        {LLaDA.names.native(n): t for n, t in load_golden("llada_weights").items()}
+    )
     return AudioDiffusionLM(encoder, adapter, llada).eval()
 
 

@@ -64,7 +64,9 @@ def golden_llada(name: str = "llada", eos_head: bool = False) -> LLaDA:
     """The backbone of the parity data."""
     model = LLaDA(LLaDAConfig.from_dict(load_golden_json(f"{name}_config")))
     weights = load_golden(f"{name}_weights")
-    load_weights(model, ((LLaDA.names.native(k), v) for k, v in weights.items()), source="parity data")
+    load_weights(
+        model, ((LLaDA.names.native(k), v) for k, v in weights.items()), source="parity data"
+    )
     if eos_head:
         model.ff_out.weight.data = load_golden("diffa_io")["eos_head_weight"]
     return model.eval().requires_grad_(False)

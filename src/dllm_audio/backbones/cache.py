@@ -48,7 +48,9 @@ class StaticKVCache:
         self._shown_by: StaticKVCache | None = None
 
     @classmethod
-    def nbytes(cls, config: TransformerConfig, batch_size: int, length: int, dtype: torch.dtype) -> int:
+    def nbytes(
+        cls, config: TransformerConfig, batch_size: int, length: int, dtype: torch.dtype
+    ) -> int:
         """Bytes that a cache of these sizes takes."""
         per_slot = 2 * config.n_layers * config.kv_heads * config.head_dim
         return per_slot * batch_size * length * dtype.itemsize
