@@ -20,6 +20,7 @@ from .model_files import (
     read_folder,
     read_tokenizer,
     saved_folder,
+    settle_buffers,
     write_folder,
 )
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
@@ -143,6 +144,7 @@ class AudioDiffusionLM(PreTrainedModel):
                 model = load_through_transformers(
                     super().from_pretrained, folder, config=config, dtype=found, **options
                 )
+                settle_buffers(model.parts(), config, every=True)
             model.tokenizer = read_tokenizer(folder)
             model.chat_template = read_settings(folder).get("chat_template")
         except InvalidArgumentError as error:

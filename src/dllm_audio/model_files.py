@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from .model_config import CONFIG, PARTS, AudioDiffusionConfig
 from .parts import build, describe
 from .processor import AudioDiffusionProcessor
 from .prompts import load_tokenizer
-from .weights import check_rebuilt, iter_weights, load_weights, stored
+from .weights import (
+    check_rebuilt,
+    iter_weights,
+    load_weights,
+    restore_buffers,
+    retie,
+    stored,
+)
 
 # What an earlier save may have left; any other file of the folder is the user's.
 _OUTDATED = re.compile(
@@ -110,7 +118,20 @@ def read_folder(
             yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
 
     load_weights(_together(parts), converted(), source=str(folder), device=device)
+    for part in _together(parts).values():
+        retie(part, str(folder))
+    settle_buffers(parts, config)
     return parts
+
+
+def settle_buffers(
+    parts: Mapping[str, Any], config: AudioDiffusionConfig, *, every: bool = False
+) -> None:
+    """Fill the buffers of the parts that no file holds; see ``weights.restore_buffers``."""
+    source = config.name_or_path or CONFIG
+    for kind, part in _together(parts).items():
+        description = config.description(kind)
+        restore_buffers(part, partial(build, kind, description, source), every=every)
 
 
 def read_tokenizer(folder: Path) -> Any:

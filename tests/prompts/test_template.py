@@ -16,7 +16,7 @@ from dllm_audio.prompts.template import (
     left_pad,
     split_target,
 )
-from dllm_audio.prompts.tokenizer import load_tokenizer
+from dllm_audio.tokenizer import load_tokenizer
 
 MARKERS = (
     "<|startoftext|>",

@@ -1,5 +1,6 @@
 """From chat text and audio to a predictor over response positions."""
 
+from ..tokenizer import load_tokenizer
 from .condition import condition
 from .conversations import Conversation, PlainConversation, read_conversation
 from .predictor import ConditionedPredictor
@@ -15,7 +16,6 @@ from .template import (
     left_pad,
     split_target,
 )
-from .tokenizer import load_tokenizer
 
 __all__ = [
     "AUDIO_INTRODUCTION",
