@@ -160,7 +160,7 @@ def test_standard_input_is_a_file_too(clip: Path, model, capsys, monkeypatch) ->
 
 
 def test_streaming_ends_with_the_same_answer(clip: Path, model, capsys) -> None:
-    decoding = ["--sampler", "block", "--steps", "8", "--gen-length", "8"]
+    decoding = ["--sampler", "diffa", "--steps", "8", "--gen-length", "8"]
     main(["answer", str(clip), "-q", "What?", *model, *decoding])
     answer = capsys.readouterr().out.rstrip("\n")
     main(["answer", str(clip), "-q", "What?", "--stream", *model, *decoding])
@@ -255,7 +255,7 @@ def test_eval_runs_reports_and_goes_on(tmp_path, model, capsys) -> None:
     assert main([*command, "--json"]) == OK
     report = json.loads(capsys.readouterr().out)
     assert (output / "results.jsonl").read_bytes() == results
-    assert report["settings"]["model"]["decoding"]["threshold"] == 0.5
+    assert report["settings"]["model"]["decoding"]["commit"]["settings"]["tau"] == 0.5
     assert len(report["starts"]) == 2
     assert main([*command, "--steps", "4", "--sampler", "block"]) == ERROR
     assert (
@@ -297,7 +297,7 @@ def test_info_shows_parts_memory_and_settings(model_folder: Path, capsys) -> Non
     assert main(["info", str(model_folder), "--tensors"]) == OK
     text = capsys.readouterr().out
     for part in ("encoder", "adapter", "backbone", "total", "weights in memory: float32",
-                 "backbone.n_layers", "backbone.blocks.0.q_proj.weight"):  # fmt: skip
+                 "backbone.settings.n_layers", "adapter.name", "backbone.blocks.0.q_proj.weight"):  # fmt: skip
         assert part in text
     assert main(["info", str(model_folder), "--json"]) == OK
     record = json.loads(capsys.readouterr().out)

@@ -16,6 +16,7 @@ from dllm_audio.evaluation.asr import (
 )
 from dllm_audio.evaluation.choices import parse_choices, permute_choices
 from dllm_audio.evaluation.multiple_choice import MMAR, MMAU, MMSU
+from dllm_audio.evaluation.predictions_file import read_predictions
 from dllm_audio.evaluation.registry import BENCHMARKS, get_benchmark
 from dllm_audio.evaluation.sources import rows_source
 from dllm_audio.evaluation.task import make_task
@@ -63,6 +64,8 @@ def test_items_carry_prompt_answer_and_choices() -> None:
         (MMAU, {**MMAU_ROW, "answer": None}, "row 3, field 'answer'"),
         (MMAU, {**MMAU_ROW, "choices": "rain; dog"}, "row 3, choices"),
         (MMAU, {**MMAU_ROW, "choices": [1, 2]}, "row 3, choices"),
+        (MMAU, {**MMAU_ROW, "answer": "B"}, "row 3, field 'answer': expected the text of one of"),
+        (MMAU, {**MMAU_ROW, "choices": list(map(str, range(27)))}, "at most 26"),
         (MMSU, {**MMSU_ROW, "question": 3}, "row 3, field 'question'"),
         (MMSU, {"question": "?", "answer_gt": "x"}, "row 3, choices"),
         (ASR, {"audio": "x.wav"}, "row 3: expected text in one of text"),
@@ -71,6 +74,26 @@ def test_items_carry_prompt_answer_and_choices() -> None:
 def test_a_row_that_lacks_a_field_is_named(asked, row, match) -> None:
     with pytest.raises(DataError, match=match):
         asked.item(row, 3)
+
+
+def test_an_answer_that_is_kept_back_can_still_be_asked_for() -> None:
+    assert MMAU.item({**MMAU_ROW, "answer": ""}, 0).answer == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"model_prediction": "", "model_output": "rain"}, "rain"),
+        ({"model_prediction": " \n", "model_output": None}, " \n"),
+        ({"model_prediction": "a dog", "model_output": "rain"}, "a dog"),
+        ({"model_prediction": None}, None),
+    ],
+)
+def test_an_empty_prediction_does_not_hide_a_filled_one(tmp_path: Path, row, found) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"id": "u1", **row}]))
+    items = make_task(MMAU, rows_source([MMAU_ROW], "one")).items
+    assert read_predictions(path, items, MMAU.prediction_keys) == [found]
 
 
 def test_repeated_ids_and_limits_are_checked() -> None:

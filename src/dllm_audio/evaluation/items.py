@@ -51,7 +51,7 @@ class Benchmark(Protocol):
 
     @property
     def presets(self) -> Mapping[str, str]:
-        """Names of samplers' presets by published recipe, the default first; empty for the model's own."""
+        """Names of samplers' presets by recipe, the default first; empty: the model's own."""
         ...
 
     def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:

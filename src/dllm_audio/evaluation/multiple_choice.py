@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from ..errors import DataError
 from . import mmau, mmsu
 from .choices import parse_choices, permute_choices
 from .items import Item, item_id, text_field
+from .robust import normalize
 from .sources import HubDataset
 from .tally import tally_groups
 from .verdict import MODES, SCORER_VERSION, Verdict
@@ -52,6 +54,11 @@ class MultipleChoice:
         answer = text_field(row, self.answer_field, index)
         raw = self.choices_of(row) if self.choices_of else row.get("choices")
         choices = parse_choices(raw, f"row {index}, choices")
+        if answer.strip() and normalize(answer) not in {normalize(c) for c in choices if c}:
+            raise DataError(
+                f"row {index}, field {self.answer_field!r}: expected the text of one of the "
+                f"choices, got {answer!r}"
+            )
         order = None
         if choice_seed is not None:
             choices, order = permute_choices(choices, choice_seed, identifier)
