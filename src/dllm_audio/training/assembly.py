@@ -67,7 +67,11 @@ class Foundation:
         sizes = dict(adapters or {})
         sizes[own["name"]] = _merged(own["settings"], sizes.get(own["name"], {}))
         return cls(
-            *(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter),
+            model.encoder,
+            model.backbone,
+            model.tokenizer,
+            sizes,
+            start=model.adapter,
             sampler=model_sampler(model),
         )
 
@@ -124,7 +128,7 @@ def _merged(base: Settings, changes: Settings) -> dict[str, Any]:
     """Settings with changes; those of a part inside may be given without its name."""
     merged = dict(base)
     for name, value in changes.items():
-        inner = merged.get(name)
+        inner: Any = merged.get(name)
         described = isinstance(inner, Mapping) and inner.keys() == {"name", "settings"}
         if described and isinstance(value, Mapping) and "name" not in value:
             merged[name] = {**inner, "settings": _merged(inner["settings"], value)}
@@ -245,6 +249,7 @@ class Blueprint:
         """
         with torch.device("meta"):
             parts = [build(kind, part, "stage") for kind, part in self.parts.items()]
-        blank = from_parts(*parts, self.tokenizer, sampler=self.sampler)
+        encoder, adapter, backbone = parts
+        blank = from_parts(encoder, adapter, backbone, self.tokenizer, sampler=self.sampler)
         blank.load_state_dict(merged_weights(state, self.lora), assign=True)
         blank.save_pretrained(folder)
