@@ -47,7 +47,6 @@ def _whisper_from(cls: Any, values: dict[str, Any]) -> WhisperEncoder:
 
 
 def _register() -> None:
-    cls: Any
     for kind, name, cls, to_config, from_config in (
         ("adapter", "acoustic", AcousticAdapter, _acoustic, None),
         ("adapter", "dual", DualAdapter, _dual, _dual_from),
@@ -60,9 +59,9 @@ def _register() -> None:
     ):
         if cls in registered(kind).values():
             continue
-        cls.to_config = to_config
+        cls.to_config = to_config  # type: ignore[attr-defined]
         if from_config is not None:
-            cls.from_config = classmethod(from_config)
+            cls.from_config = classmethod(from_config)  # type: ignore[attr-defined]
         register(kind, name)(cls)
 
 
