@@ -37,6 +37,20 @@ def quota(step: Step) -> set[int]:
     return set(step.order()[: share + (step.number < rest)])
 
 
+def timesteps(eps: float) -> Rule:
+    """Dream's rule; the times are rounded as in the original, which computes them in float32."""
+
+    def rule(step: Step) -> set[int]:
+        assert step.steps is not None
+        if step.number + 1 == step.steps:
+            return set(step.confidence)
+        times = torch.linspace(1, eps, step.steps + 1)
+        share = 1 - times[step.number + 1] / times[step.number]
+        return set(step.order()[: int(len(step.confidence) * share)])
+
+    return rule
+
+
 def threshold(tau: float, decay: float = 0.0, floor: float = 0.0) -> Rule:
     def rule(step: Step) -> set[int]:
         now = max(floor, tau - decay * step.number) if decay else tau
@@ -119,6 +133,7 @@ def plain_decode(
     eos_id: int | None = None,
     confidence: str = "max_probability",
     eos: str = "allow",
+    may_wait: bool = False,
 ) -> PlainResult:
     """Decode one row.
 
@@ -131,6 +146,7 @@ def plain_decode(
         eos_id: not None ends the row early, and fills it up.
         confidence: ``max_probability``, ``margin`` or ``entropy``.
         eos: ``allow``, ``forbid`` or ``delay`` (both need ``eos_id``; they do not stop).
+        may_wait: whether a pass may commit nothing; otherwise the best position is.
     """
     result = PlainResult(list(start))
     tokens = result.tokens
@@ -164,7 +180,9 @@ def plain_decode(
                 if eos == "delay" and guess[p] == eos_id:
                     step.confidence[p] -= 1000.0
                     step.entropy[p] += 1000.0
-            commit = rule(step) or {step.order()[0]}
+            commit = rule(step)
+            if not commit and not may_wait:
+                commit = {step.order()[0]}
             if steps is not None and number + 1 >= steps:
                 commit = set(guess)
             for p in commit:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dllm_audio import AudioDiffusionLM, PromptedSemanticAdapter, SemanticAdapter
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
-from dllm_audio.weights import saving
+from dllm_audio.files import folders as saving
 from parity import load_golden, load_golden_json
 from small_parts import character_tokenizer, same, small_model
 

@@ -2,120 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from .audio import LogMel, load_audio
-from .errors import CheckpointError, InvalidArgumentError
+from .audio import load_waveform
+from .errors import AudioTooLongError, CheckpointError, InvalidArgumentError
+from .model_config import AudioDiffusionConfig
+from .model_files import (
+    build_parts,
+    describe_parts,
+    read_folder,
+    read_tokenizer,
+    saved_folder,
+    write_folder,
+)
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
-from .pretrained import is_saved_model, load_published, read_folder, write_folder
-from .prompts import ChatTemplate, ConditionedPredictor, condition
-from .protocols import AudioEncoder, Tokenizer
-from .samplers import CachedParallelSampler, Threshold
-from .weights import resolve_directory
+from .processor import AudioDiffusionProcessor, Conversations, as_batch, read_settings
+from .prompts import ChatTemplate, ConditionedPredictor, PromptBatch, condition, read_conversation
+from .protocols import AudioAdapter, AudioEncoder, AudioSource, Tokenizer
+from .samplers import CachedParallelSampler, Sampler, Threshold, from_dict
+from .weights import load_through_transformers, resolve_directory, single_device
 
-# An answer's usual bound and block, where a checkpoint does not say otherwise.
-_GENERATION = {"gen_length": 128, "block_length": 32, "threshold": 0.9}
-_SNAPSHOT = ("*.json", "*.safetensors")
-_PUBLISHED = (*_SNAPSHOT, "*pytorch_model.bin")
+Audio: TypeAlias = AudioSource | Sequence[AudioSource | None] | None
+_INPUTS = ("input_ids", "attention_mask", "waveforms", "audio_lengths", "audio_start", "audio_rows")
+_SNAPSHOT = ("*.json", "*.safetensors", "chat_template.jinja")
 
 
-class AudioDiffusionLM(nn.Module):
+class AudioDiffusionLM(PreTrainedModel):
     """An audio-conditioned masked-diffusion language model, put together from parts.
 
+    :meth:`from_parts` takes the parts themselves; the constructor builds new ones from a config.
+
     Args:
-        encoder: log-mel features to frames, for example :class:`dllm_audio.WhisperEncoder`.
-        adapter: encoder output to :class:`dllm_audio.AudioEmbeddings`, for example
-            :class:`dllm_audio.DualAdapter`.
-        backbone: predicts tokens, for example :class:`dllm_audio.LLaDA`.
-        tokenizer: needed for text prompts and text answers only.
-        generation: ``gen_length``, ``block_length`` and ``threshold`` of the default sampler.
+        config: describes the parts.
 
     Example:
-        >>> model = AudioDiffusionLM.from_pretrained("my-model")  # doctest: +SKIP
-        >>> model.generate(audio=["clip.wav"], prompts=["What is said?"]).texts  # doctest: +SKIP
-        ['three one four']
+        >>> from dllm_audio.toy import clips, small_model
+        >>> model = small_model()
+        >>> model.generate(audio=[clips()[0].path], prompts=["Which sound do you hear?"]).texts
+        ['beeping']
     """
+
+    config_class = AudioDiffusionConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("audio", "text")
 
     def __init__(
         self,
+        config: AudioDiffusionConfig,
+        *,
+        parts: Mapping[str, Any] | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        super().__init__(config)
+        parts = build_parts(config) if parts is None else parts
+        self.encoder: Any = parts["encoder"]
+        self.adapter: Any = parts["adapter"]
+        self.backbone: Any = parts["backbone"]
+        self.tokenizer: Any = tokenizer
+        self.chat_template: str | None = None
+        self.sampler = None if config.sampler is None else from_dict(config.sampler)
+        self.post_init()
+
+    def init_weights(self) -> None:
+        """Nothing: every part initializes itself."""
+
+    @classmethod
+    def from_parts(
+        cls,
         encoder: AudioEncoder,
-        adapter: Callable[..., AudioEmbeddings],
+        adapter: AudioAdapter,
         backbone: nn.Module,
         tokenizer: Tokenizer | None = None,
         *,
-        generation: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self.encoder: Any = encoder
-        self.adapter: Any = adapter
-        self.backbone: Any = backbone
-        self.tokenizer: Any = tokenizer
-        self.generation = _checked_generation(generation)
-        self.default_sampler()  # raises now, not at the first answer
+        sampler: Sampler | None = None,
+        training: str | None = None,
+    ) -> AudioDiffusionLM:
+        """Put a model together; to be saved, its parts must be registered.
+
+        Args:
+            encoder: waveforms to frames, for example :class:`dllm_audio.WhisperEncoder`.
+            adapter: encoder output to :class:`dllm_audio.AudioEmbeddings`, for example
+                :class:`dllm_audio.DualAdapter`.
+            backbone: predicts tokens, for example :class:`dllm_audio.LLaDA`.
+            tokenizer: needed for text prompts and text answers only.
+            sampler: how it answers by default; None: blocks of 32, threshold 0.9, prefix cache.
+            training: how it was trained, for the model card.
+        """
+        parts = {"encoder": encoder, "adapter": adapter, "backbone": backbone}
+        config = AudioDiffusionConfig(training=training)
+        model = cls(config, parts=parts, tokenizer=tokenizer)
+        model.sampler = sampler
+        return model
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
         dir_or_id: str | Path,
         *,
         dtype: torch.dtype | None = None,
-        device: torch.device | str = "cpu",
+        device_map: Any = None,
+        quantization_config: Any = None,
         revision: str | None = None,
-        whisper: str | Path | None = None,
-        llada: str | Path | None = None,
-        stage: int | None = None,
+        config: AudioDiffusionConfig | None = None,
+        **hub_options: Any,
     ) -> AudioDiffusionLM:
-        """Load a model that :meth:`save_pretrained` wrote, or a published DIFFA checkpoint.
+        """Load a model that :meth:`save_pretrained` wrote, in evaluation mode.
 
         Args:
             dir_or_id: local directory or hub id.
-            dtype: of the weights; None is what the model's config names.
-            device: where the weights go, as they are read.
+            dtype: of all weights; None restores the type of each part.
+            device_map: a device, or what accelerate takes (``"auto"``, a dict).
+            quantization_config: of transformers (bitsandbytes, torchao, ...).
             revision: hub revision.
-            whisper: for a published checkpoint, which holds neither: its encoder.
-            llada: and its backbone; see :func:`dllm_audio.load_diffa`.
-            stage: stage of a published checkpoint; None is 2.
+            config: instead of the folder's.
+            hub_options: of transformers' auto classes; code of a checkpoint is never run.
 
         Raises:
-            CheckpointError: anything missing, damaged or of the wrong shape.
-            InvalidArgumentError: ``whisper``, ``llada`` or ``stage`` where they do not belong, or
-                missing where they do.
+            CheckpointError: anything missing, left over, damaged or of the wrong shape.
         """
-        directory = resolve_directory(dir_or_id, revision, _SNAPSHOT)
-        published = {"whisper": whisper, "llada": llada, "stage": stage}
-        if not is_saved_model(directory):
-            source = dir_or_id
-            if revision is not None:
-                source = resolve_directory(dir_or_id, revision, _PUBLISHED)
-            return load_published(source, published, dtype=dtype, device=device)
-        for name, value in published.items():
-            if value is not None:
-                expected = f"None ({directory} is no published DIFFA checkpoint)"
-                raise InvalidArgumentError(name, expected, value)
+        if hub_options.pop("trust_remote_code", None):
+            raise InvalidArgumentError("trust_remote_code", "False", True)
+        folder = saved_folder(resolve_directory(dir_or_id, revision, _SNAPSHOT))
+        config = AudioDiffusionConfig.from_folder(folder) if config is None else config
+        quantized = quantization_config or getattr(config, "quantization_config", None)
         try:
-            return cls(**read_folder(directory, dtype, device)).eval()
+            if quantized is None and single_device(device_map):
+                parts = read_folder(folder, config, dtype, device_map or "cpu")
+                model = cls(config, parts=parts)
+            else:
+                found = dtype or config.dtype_of("backbone") or torch.float32
+                options = {"device_map": device_map, "quantization_config": quantization_config}
+                model = load_through_transformers(
+                    super().from_pretrained, folder, config=config, dtype=found, **options
+                )
+            model.tokenizer = read_tokenizer(folder)
+            model.chat_template = read_settings(folder).get("chat_template")
         except InvalidArgumentError as error:
-            raise CheckpointError(f"{directory}: {error}") from error
+            raise CheckpointError(f"{folder}: {error}") from error
+        return model.eval()
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override]
         self, directory: str | Path, *, storage_dtype: torch.dtype | None = None
     ) -> None:
-        """Write ``config.json``, safetensors and the tokenizer; see :meth:`from_pretrained`.
+        """Write config, safetensors, tokenizer, processor and a model card, all or nothing.
 
         Args:
             directory: made when it does not exist.
             storage_dtype: of the weights on disk, for example ``torch.float16`` to halve a
                 float32 model; loading restores the model's own dtype. None keeps it.
-        """
-        write_folder(self, directory, storage_dtype)
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> None:
+        Raises:
+            InvalidArgumentError: a part that is not registered, or holds LoRA.
+            CheckpointError: it cannot be written; what the folder held is unchanged.
+        """
+        processor = None if self.tokenizer is None else self.processor
+        write_folder(directory, self.describe(), self.parts(), processor, storage_dtype)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> None:  # type: ignore[override]
         """Save and upload; ``options`` go to ``huggingface_hub.HfApi.upload_folder``."""
         import tempfile
 
@@ -127,6 +178,20 @@ class AudioDiffusionLM(nn.Module):
             api.create_repo(repo_id, exist_ok=True)
             api.upload_folder(repo_id=repo_id, folder_path=folder, **options)
 
+    def describe(self) -> AudioDiffusionConfig:
+        """The config of the parts as they are now."""
+        return describe_parts(
+            self.parts(),
+            sampler=None if self.sampler is None else self.sampler.to_dict(),
+            training=self.config.training,
+            license=self.config.license,
+            architectures=[type(self).__name__],
+        )
+
+    def parts(self) -> dict[str, Any]:
+        """Encoder, adapter and backbone, by kind."""
+        return {"encoder": self.encoder, "adapter": self.adapter, "backbone": self.backbone}
+
     @property
     def device(self) -> torch.device:
         """Where the backbone is."""
@@ -137,21 +202,35 @@ class AudioDiffusionLM(nn.Module):
         """Floating-point type of the backbone."""
         return next(self.backbone.parameters()).dtype
 
+    @property
+    def processor(self) -> AudioDiffusionProcessor:
+        """Conversations to inputs of :meth:`generate`."""
+        if self.tokenizer is None:
+            raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
+        rate = self.encoder.sampling_rate
+        return AudioDiffusionProcessor(self.tokenizer, self.chat_template, rate)
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """The backbone's forward pass; audio comes in through :meth:`prepare`."""
+        return self.backbone(*args, **options)
+
     def encode_audio(self, features: Tensor, lengths: Tensor) -> AudioEmbeddings:
         """Audio in the backbone's space.
 
         Args:
-            features: ``[B, n_mels, F]`` log-mel features over the encoder's whole window.
-            lengths: ``[B]`` frames that hold sound.
+            features: of the encoder's front end, such as log-mel ``[B, n_mels, F]``.
+            lengths: ``[B]`` steps of each that hold sound.
         """
-        return self.adapter(self.encoder(features, lengths))
+        embeddings: AudioEmbeddings = self.adapter(self.encoder(features, lengths))
+        return embeddings
 
-    def embed_audio(self, audio: Sequence[Any], *, crop: bool = False) -> AudioEmbeddings:
+    def embed_audio(
+        self, audio: Sequence[AudioSource | None], *, crop: bool = False
+    ) -> AudioEmbeddings:
         """Load, featurize and encode clips.
 
         Args:
-            audio: per row a waveform ``[T]`` at 16 kHz, anything that
-                :func:`dllm_audio.load_audio` reads, or None for a row without audio.
+            audio: one clip a row, or None for a row without audio.
             crop: keep the first window of longer clips instead of raising.
 
         Returns:
@@ -160,13 +239,8 @@ class AudioDiffusionLM(nn.Module):
         heard = [row for row, source in enumerate(audio) if source is not None]
         if not heard:
             raise InvalidArgumentError("audio", "at least one clip", None)
-        waveforms = [
-            source if isinstance(source, Tensor) else load_audio(source)
-            for source in (audio[row] for row in heard)
-        ]
-        log_mel = LogMel(self.encoder.n_mels, chunk_length=self.encoder.window_seconds, crop=crop)
-        features, lengths = log_mel([waveform.to(self.device) for waveform in waveforms])
-        found = self.encode_audio(features, lengths)
+        waveforms = [self._waveform(audio[row], crop) for row in heard]
+        found = self.encode_audio(*self.encoder.features(waveforms))
         if len(heard) == len(audio):
             return found
         index = torch.tensor(heard, device=found.embeds.device)
@@ -175,6 +249,18 @@ class AudioDiffusionLM(nn.Module):
         return AudioEmbeddings(
             embeds.index_copy(0, index, found.embeds), counts.index_copy(0, index, found.lengths)
         )
+
+    def _waveform(self, source: AudioSource | None, crop: bool) -> Tensor:
+        rate, window = self.encoder.sampling_rate, self.encoder.window_seconds
+        waveform = load_waveform(source, rate).to(self.device)
+        if window is None or len(waveform) <= round(window * rate):
+            return waveform
+        if not crop:
+            raise AudioTooLongError(
+                f"audio: expected at most {window:g} s, got {len(waveform) / rate:.2f} s; pass "
+                "crop=True to keep the beginning, or cut it into windows first"
+            )
+        return waveform[: round(window * rate)]
 
     def condition(
         self,
@@ -186,34 +272,38 @@ class AudioDiffusionLM(nn.Module):
         """The predictor for these prompts; ``options`` as in :func:`dllm_audio.condition`."""
         return condition(self.backbone, prompt_ids, audio=audio, audio_start=audio_start, **options)
 
-    def default_sampler(self) -> CachedParallelSampler:
-        """What :meth:`generate` uses: a confidence threshold, prefix cache and EOS stop."""
-        settings = self.generation
-        commit = Threshold(settings["threshold"])
-        return CachedParallelSampler(settings["gen_length"], settings["block_length"], commit)
+    def default_sampler(self) -> Sampler:
+        """What :meth:`generate` uses where no sampler is given."""
+        if self.sampler is not None:
+            return self.sampler
+        return CachedParallelSampler(128, 32, Threshold(0.9))
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]
         self,
         *,
-        prompts: str | Sequence[str],
-        audio: Any = None,
-        sampler: Callable[..., SamplerOutput] | None = None,
+        prompts: str | Sequence[str] | None = None,
+        messages: Conversations | None = None,
+        audio: Audio = None,
+        sampler: Sampler | None = None,
         crop: bool = False,
         **options: Any,
     ) -> Generation:
-        """Answer a batch of prompts about a batch of clips.
+        """Answer a batch: of prompts about clips, of conversations, or of a processor's inputs.
 
         Dropout is off while it runs, whatever mode the model is in.
 
         Args:
             prompts: one text a row; a single text is asked about every clip.
-            audio: one clip a row (see :meth:`embed_audio`), None for text-only rows; None: no
-                row has audio. A single clip, not in a list, is encoded once and serves every
-                prompt.
-            sampler: any sampler; None is :meth:`default_sampler`.
+            messages: a conversation, or a list of them, one a row, with their clips in audio
+                blocks, as transformers' chat templates take them.
+            audio: with ``prompts``: one clip a row (see :meth:`embed_audio`), None for text-only
+                rows; None: no row has audio. A single clip, not in a list, is encoded once and
+                serves every prompt.
+            sampler: None is :meth:`default_sampler`.
             crop: keep the first window of longer clips instead of raising.
-            options: passed to the sampler (``generator=``, ``start=``).
+            options: what the processor gives (``input_ids=``, ...); the rest is passed to the
+                sampler (``generator=``, ``start=``).
 
         Returns:
             Texts and the sampler's output.
@@ -222,35 +312,71 @@ class AudioDiffusionLM(nn.Module):
             AudioError: a clip that cannot be used.
             InvalidArgumentError: prompts and clips that do not match, or no tokenizer.
         """
+        inputs = {name: options.pop(name) for name in _INPUTS if name in options}
         with _evaluating(self):
-            predictor = self.prepare(prompts=prompts, audio=audio, crop=crop)
+            predictor = self.prepare(
+                prompts=prompts, messages=messages, audio=audio, crop=crop, **inputs
+            )
             output = (sampler or self.default_sampler())(predictor, **options)
-        return Generation(self.decode(output), output)
+        return Generation(self.decode(output) if self.tokenizer is not None else None, output)
 
     def prepare(
-        self, *, prompts: str | Sequence[str], audio: Any = None, crop: bool = False
+        self,
+        *,
+        prompts: str | Sequence[str] | None = None,
+        messages: Conversations | None = None,
+        audio: Audio = None,
+        crop: bool = False,
+        **inputs: Tensor,
     ) -> ConditionedPredictor:
         """Everything of :meth:`generate` up to the sampler: the conditioned predictor."""
-        clips = audio if isinstance(audio, list) else [audio]
-        texts = [prompts] * len(clips) if isinstance(prompts, str) else list(prompts)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise InvalidArgumentError("prompts", "at least one text", texts)
-        shared = not isinstance(audio, list)
-        if not shared and len(texts) != len(clips):
-            raise InvalidArgumentError("prompts", f"one text a clip ({len(clips)})", len(texts))
-        has_audio = [clip is not None for clip in clips] * (len(texts) if shared else 1)
-        batch = self._template()(texts, has_audio)
-        embeddings = self.embed_audio(clips, crop=crop) if any(has_audio) else None
-        if embeddings is not None and shared:
-            embeddings = AudioEmbeddings(
-                embeddings.embeds.expand(len(texts), -1, -1), embeddings.lengths.expand(len(texts))
-            )
+        forms = {"prompts": prompts, "messages": messages, "input_ids": inputs.get("input_ids")}
+        given = [name for name, value in forms.items() if value is not None]
+        if len(given) != 1:
+            raise InvalidArgumentError("prompts", f"one of {[*forms]}", given or None)
+        if prompts is None and audio is not None:
+            raise InvalidArgumentError("audio", f"None with {given[0]}, which hold it", "a clip")
+        if messages is not None:
+            batch, clips = self._read_messages(messages)
+        elif prompts is not None:
+            batch, clips = self._read_prompts(prompts, audio)
+        else:
+            batch, clips = _read_inputs(**inputs)
+        embeddings = self.embed_audio(clips, crop=crop) if clips else None
+        if embeddings is not None and len(clips) < len(batch.audio_rows):  # one for all rows
+            rows = len(batch.audio_rows)
+            embeds = embeddings.embeds.expand(rows, -1, -1)
+            embeddings = AudioEmbeddings(embeds, embeddings.lengths.expand(rows))
+        places: dict[str, Tensor] = {}
+        if embeddings is not None:
+            places["audio_start"] = batch.audio_start.to(self.device)
+            places["audio_rows"] = batch.audio_rows.to(self.device)
         return self.condition(
             batch.prompt_ids.to(self.device),
             embeddings,
-            batch.audio_start.to(self.device) if embeddings is not None else None,
             prompt_mask=batch.prompt_mask.to(self.device),
+            **places,
         )
+
+    def _read_prompts(
+        self, prompts: str | Sequence[str], audio: Audio
+    ) -> tuple[PromptBatch, list[AudioSource]]:
+        single = not _is_batch(audio)
+        clips: list[Any] = [audio] if single else list(audio)  # type: ignore[arg-type]
+        texts = [prompts] * len(clips) if isinstance(prompts, str) else list(prompts)
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise InvalidArgumentError("prompts", "at least one text", texts)
+        if not single and len(texts) != len(clips):
+            raise InvalidArgumentError("prompts", f"one text a clip ({len(clips)})", len(texts))
+        has_audio = [clip is not None for clip in clips] * (len(texts) if single else 1)
+        return self._template()(texts, has_audio), [clip for clip in clips if clip is not None]
+
+    def _read_messages(self, messages: Conversations) -> tuple[PromptBatch, list[AudioSource]]:
+        batch, _ = as_batch(messages)
+        plain = [read_conversation(each, f"messages[{row}]") for row, each in enumerate(batch)]
+        turns, counts = [each.turns for each in plain], [len(each.clips) for each in plain]
+        clips = [clip for each in plain for clip in each.clips]
+        return self._template().batch(turns, counts), clips
 
     @property
     def end_token_ids(self) -> frozenset[int]:
@@ -269,19 +395,35 @@ class AudioDiffusionLM(nn.Module):
     def _template(self) -> ChatTemplate:
         if self.tokenizer is None:
             raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
-        return ChatTemplate(self.tokenizer)
+        return ChatTemplate(self.tokenizer, template=self.chat_template)
 
 
-def _checked_generation(given: dict[str, Any] | None) -> dict[str, Any]:
-    if given is not None and not isinstance(given, dict):
-        raise InvalidArgumentError("generation", "a dict or None", type(given).__name__)
-    unknown = sorted((given or {}).keys() - _GENERATION.keys())
-    if unknown:
-        raise InvalidArgumentError("generation", f"only {sorted(_GENERATION)}", unknown)
-    settings = {**_GENERATION, **(given or {})}
-    if not isinstance(settings["threshold"], int | float):
-        raise InvalidArgumentError("threshold", "a number", repr(settings["threshold"]))
-    return settings
+def _is_batch(audio: Audio) -> bool:
+    """Whether it is a list of clips: (array, rate) is one clip."""
+    if isinstance(audio, tuple):
+        return not (len(audio) == 2 and isinstance(audio[1], int | float))
+    return isinstance(audio, list)
+
+
+def _read_inputs(
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    waveforms: Tensor | None = None,
+    audio_lengths: Tensor | None = None,
+    audio_start: Tensor | None = None,
+    audio_rows: Tensor | None = None,
+) -> tuple[PromptBatch, list[AudioSource]]:
+    """What the processor gave, as prompts and clips."""
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if waveforms is None:
+        none = torch.zeros(0, dtype=torch.int64)
+        return PromptBatch(input_ids, mask.bool(), none, none), []
+    if audio_lengths is None or audio_start is None or audio_rows is None:
+        expected = "audio_lengths, audio_start and audio_rows, because there are waveforms"
+        raise InvalidArgumentError("waveforms", expected, "one of them is missing")
+    pairs = zip(waveforms, audio_lengths.tolist(), strict=True)
+    clips: list[AudioSource] = [waveform[:length] for waveform, length in pairs]
+    return PromptBatch(input_ids, mask.bool(), audio_start, audio_rows), clips
 
 
 @contextmanager

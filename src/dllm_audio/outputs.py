@@ -57,9 +57,15 @@ class AudioEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneOutput:
-    """Logits ``[B, L, V]`` of a backbone's forward pass."""
+    """Result of a backbone's forward pass.
 
-    logits: Tensor
+    Attributes:
+        logits: ``[B, L, V]``, or None where hidden states were asked for.
+        last_hidden_state: ``[B, L, D]`` final normalized states, or None.
+    """
+
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

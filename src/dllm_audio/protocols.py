@@ -8,13 +8,36 @@ D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .outputs import AudioEmbeddings, EncoderOutput
+
+
+class Array(Protocol):
+    """A NumPy array, or whatever becomes one."""
+
+    def __array__(self, dtype: Any = ..., copy: Any = ...) -> Any:
+        """The NumPy array."""
+        ...
+
+
+# Where a sound may come from: a file (its path, its bytes, or an open one), or samples: (array,
+# rate), {"array": ..., "sampling_rate": ...}, or a waveform at the encoder's own rate.
+AudioSource: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | BinaryIO
+    | tuple[object, float]
+    | Mapping[str, object]
+    | Tensor
+    | Array
+)
 
 
 class AudioEncoder(Protocol):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dllm_audio import LLaDA, LLaDAConfig
-from dllm_audio.backbones.loading import native_name, published_name
 from dllm_audio.errors import InvalidArgumentError, ShapeError
 from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, WIDTH, same, small_llada
@@ -23,7 +22,7 @@ KINDS = {"one head each": {}, "grouped": {"n_kv_heads": 2}, "one key head": {"n_
 def golden_llada(name: str) -> LLaDA:
     llada = LLaDA(LLaDAConfig.from_dict(load_golden_json(f"{name}_config")))
     weights = load_golden(f"{name}_weights")
-    llada.load_state_dict({native_name(k): v for k, v in weights.items()})
+    llada.load_state_dict({LLaDA.names.native(k): v for k, v in weights.items()})
     return llada.eval()
 
 
@@ -47,7 +46,7 @@ def test_logits_are_those_of_the_original() -> None:
 
 def test_published_names_map_both_ways() -> None:
     for name in load_golden("llada_weights"):
-        assert published_name(native_name(name)) == name
+        assert LLaDA.names.published(LLaDA.names.native(name)) == name
 
 
 @torch.no_grad()

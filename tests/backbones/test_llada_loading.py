@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from dllm_audio import LLaDA, LLaDAConfig
-from dllm_audio.backbones.loading import published_name
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from parity import load_golden, load_golden_json
 from small_parts import same, small_config, small_llada
@@ -50,7 +49,7 @@ def test_a_published_folder_gives_the_logits_of_the_original(
 
 def test_dtype_and_device_are_chosen_at_load(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
-    half = LLaDA.from_pretrained(folder, dtype=torch.bfloat16, device="cpu")
+    half = LLaDA.from_pretrained(folder, dtype=torch.bfloat16, device_map="cpu")
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     assert half.dtype == torch.bfloat16
     assert half.device == torch.device("cpu")
@@ -64,9 +63,9 @@ def test_dtype_and_device_are_chosen_at_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stored_head", [False, True])
 def test_tied_weights_load_with_or_without_a_stored_head(tmp_path: Path, stored_head: bool) -> None:
     tied = small_llada(weight_tying=True)
-    state = {published_name(n): t.clone() for n, t in tied.state_dict().items()}
+    state = {LLaDA.names.published(n): t.clone() for n, t in tied.state_dict().items()}
     if stored_head:
-        state[published_name("ff_out.weight")] = tied.wte.weight.detach().clone()
+        state[LLaDA.names.published("ff_out.weight")] = tied.wte.weight.detach().clone()
     save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(tied.config.to_dict()))
     ids = torch.arange(6)[None]

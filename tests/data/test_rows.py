@@ -16,10 +16,10 @@ from dllm_audio.data import (
     asr_instruction,
     number_apart,
     parse_rows,
-    read_json_rows,
 )
 from dllm_audio.data.fields import Row
 from dllm_audio.errors import DataError
+from dllm_audio.files import read_rows
 
 PUBLISHED = {
     "audio_id": "id10270_0001",
@@ -163,15 +163,15 @@ def test_files(tmp_path: Path) -> None:
     as_list, as_lines = tmp_path / "a.json", tmp_path / "b.jsonl"
     as_list.write_text(json.dumps(rows, indent=1))
     as_lines.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    assert read_json_rows(as_list) == read_json_rows(as_lines) == rows
+    assert read_rows(as_list) == read_rows(as_lines) == rows
     dataset = RecordDataset.from_file(as_list, ExampleParser())
     assert dataset[1].target == "Angry."
     assert dataset[1].audio == str(tmp_path / "wav/0001.wav")
     as_lines.write_text('{"a": 1}\n{"a": \n')
-    with pytest.raises(DataError, match=r"b.jsonl, line 2: not JSON"):
-        read_json_rows(as_lines)
-    with pytest.raises(DataError, match="cannot be read"):
-        read_json_rows(tmp_path / "none.json")
+    with pytest.raises(DataError, match=r"b.jsonl, line 2: not readable as JSON"):
+        read_rows(as_lines)
+    with pytest.raises(DataError, match="no such file"):
+        read_rows(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -180,7 +180,7 @@ def test_json_lines_end_at_newlines_alone(tmp_path: Path, end: str) -> None:
     path = tmp_path / "a.jsonl"
     text = "".join(json.dumps(row, ensure_ascii=False) + end for row in rows)
     path.write_bytes(text.encode())
-    assert read_json_rows(path) == rows
+    assert read_rows(path) == rows
 
 
 def test_validation_lists_what_is_wrong() -> None:

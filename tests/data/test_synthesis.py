@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dllm_audio.data import ExampleParser, PreferenceParser, parse_rows, read_json_rows
+from dllm_audio.data import ExampleParser, PreferenceParser, parse_rows
 from dllm_audio.data.synthesis import (
     ClipFacts,
     EndpointGenerator,
@@ -20,6 +20,7 @@ from dllm_audio.data.synthesis import (
     synthesize_questions,
 )
 from dllm_audio.errors import DataError, InvalidArgumentError
+from dllm_audio.files import read_rows
 
 CLIP = ClipFacts("c1", "c1.wav", "three one four", "[00:00-00:02] (Sigh)", {"sex": "woman"})
 TWO = json.dumps([{"question": "What?", "answer": "A sigh."}, {"question": "Who?", "answer": "x"}])
@@ -45,7 +46,7 @@ def test_generated_questions_become_published_rows(tmp_path: Path) -> None:
     for fact in ("three one four", "Sigh", "woman"):
         assert fact in generator.prompts[0]
     made.write(tmp_path / "made.json")
-    examples = parse_rows(read_json_rows(tmp_path / "made.json"), ExampleParser())
+    examples = parse_rows(read_rows(tmp_path / "made.json"), ExampleParser())
     assert examples[0].instruction == "What?"
     assert examples[0].audio == "c1.wav"
 

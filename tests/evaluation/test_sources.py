@@ -13,6 +13,7 @@ import pytest
 from dllm_audio import load_audio
 from dllm_audio.errors import DataError
 from dllm_audio.evaluation.sources import open_source, rows_source
+from dllm_audio.files import read_rows
 
 ROWS = [{"id": "1", "audio": "a.wav", "text": "one\u2028two"}, {"id": "2", "audio": "/b.wav"}]
 
@@ -57,16 +58,23 @@ def test_tables_are_read(tmp_path: Path, suffix: str, delimiter: str) -> None:
     assert open_source(path).rows[0]["text"] == 'say "hi", now'
 
 
+def test_a_table_keeps_line_ends_inside_its_fields(tmp_path) -> None:
+    text = "one\ntwo\u2028three\x0bfour\r\nfive"
+    path = tmp_path / "r.csv"
+    path.write_bytes(f'\ufeffid,question\r\n1,"{text}"\r\n'.encode())
+    assert read_rows(path) == [{"id": "1", "question": text}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("r.json", "{", "cannot be read as json"),
+        ("r.json", "{", "not readable as JSON"),
         ("r.json", '{"a": 1}', "list of records"),
         ("r.json", "[1]", "list of records"),
         ("r.json", "[]", "no rows"),
-        ("r.jsonl", '{"a": 1}\n{', "cannot be read as jsonl"),
+        ("r.jsonl", '{"a": 1}\n{', r"jsonl, line 2: not readable as JSON"),
         ("r.txt", "x", r"expected \.json"),
-        ("r.json", b"\xff\xfe\x00", "cannot be read as json"),
+        ("r.json", b"\xff\xfe\x00", "not UTF-8"),
     ],
 )
 def test_what_is_not_a_table_of_rows_is_refused(tmp_path, name, content, match) -> None:

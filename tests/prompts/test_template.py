@@ -62,6 +62,14 @@ def characters() -> PreTrainedTokenizerFast:
     return _with_markers(tokenizer)
 
 
+def characters_without_markers() -> PreTrainedTokenizerFast:
+    vocabulary = {chr(c): i for i, c in enumerate([*range(10, 11), *range(32, 127)])}
+    tokenizer = Tokenizer(models.WordLevel({**vocabulary, "?unk": 200}, unk_token="?unk"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    tokenizer.add_special_tokens([AddedToken("[SEP]", special=True)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[SEP]")
+
+
 def decode(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
     if tokenizer.backend_tokenizer.decoder is not None:
         return tokenizer.decode(ids)
@@ -125,13 +133,15 @@ def test_a_row_does_not_depend_on_its_batch(instructions, data):
     for i, (instruction, flag) in enumerate(zip(instructions, flags, strict=True)):
         alone = template([instruction], has_audio=[flag])
         assert batch.prompt_ids[i][batch.prompt_mask[i]].tolist() == alone.prompt_ids[0].tolist()
-        assert batch.audio_start[i] == alone.audio_start[0]
+        own = batch.audio_start[batch.audio_rows == i]
+        assert own.tolist() == alone.audio_start.tolist()
+        assert len(own) == flag
 
 
 def test_rows_without_audio_have_no_introduction(tokenizer):
     batch = ChatTemplate(tokenizer)(["Who are you?"], has_audio=[False])
     assert tokenizer.decode(batch.prompt_ids[0]) == HEAD + "Who are you?" + TAIL
-    assert batch.audio_start.tolist() == [0]
+    assert batch.audio_start.tolist() == batch.audio_rows.tolist() == []
 
 
 def test_system_prompt_is_an_option(tokenizer):
@@ -154,6 +164,65 @@ def test_several_turns(tokenizer):
     template = ChatTemplate(tokenizer)
     assert template.render(messages, add_generation_prompt=False) == expected
     assert template.render(messages) == expected + header.format("assistant")
+
+
+@pytest.mark.parametrize("make", [bpe, characters])
+def test_several_clips_and_turns_in_a_row(make):
+    tokenizer = make()
+    template = ChatTemplate(tokenizer)
+    turns = [
+        {"role": "user", "content": "Is <audio> louder than <audio>?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "And <audio>?"},
+    ]
+    batch = template.batch([turns, [{"role": "user", "content": "Hi"}]], [3, 0])
+    assert batch.audio_rows.tolist() == [0, 0, 0]
+    ids = batch.prompt_ids[0].tolist()
+    text = template.render([{"role": "system", "content": template.system}, *turns])
+    assert ids == tokenizer.encode(text, add_special_tokens=False)
+    for start, before in zip(batch.audio_start.tolist(), ("Is", "than", "And"), strict=True):
+        assert decode(tokenizer, ids[:start]).endswith(before)
+    for clips in (2, 4):
+        with pytest.raises(InvalidArgumentError, match=f"{clips} clips"):
+            template.batch([turns], [clips])
+
+
+def test_a_system_turn_of_the_conversation_comes_instead(tokenizer):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    text = tokenizer.decode(ChatTemplate(tokenizer).batch([turns], [0]).prompt_ids[0])
+    assert text == (HEAD + "Hi" + TAIL).replace("You are a helpful voice assistant.", "Be brief.")
+
+
+def test_the_mask_may_not_be_written_into_a_text(tokenizer):
+    with pytest.raises(InvalidArgumentError, match="mdm_mask"):
+        ChatTemplate(tokenizer)(["<|mdm_mask|>"])
+    with pytest.raises(InvalidArgumentError, match="mdm_mask"):
+        ChatTemplate(tokenizer).training_example("Q", "a <|mdm_mask|>")
+
+
+def test_a_tokenizer_with_a_chat_template_of_its_own_uses_it():
+    tokenizer = characters_without_markers()
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+        "{% if add_generation_prompt %}={% endif %}"
+    )
+    template = ChatTemplate(tokenizer, system=None)
+    batch = template(["What?"])
+    text = "[This is the audio: <audio>. What?]="
+    assert batch.prompt_ids[0].tolist() == tokenizer.encode(text)
+    assert batch.audio_start.tolist() == [text.index("<audio>")]
+
+
+def test_any_other_tokenizer_gets_lines_of_plain_text():
+    tokenizer = characters_without_markers()
+    template = ChatTemplate(tokenizer, system="S")
+    text = "system: S\nuser: This is the audio: <audio>. What?\nassistant: "
+    batch = template(["What?"])
+    assert batch.prompt_ids[0].tolist() == tokenizer.encode(text)
+    assert batch.audio_start.tolist() == [text.index("<audio>")]
+    example = template.training_example("What?", "A")
+    assert example.prompt_ids + example.target_ids == tokenizer.encode(text + "A\n")
+    assert template.pad_token_id == template.end_of_turn_id == tokenizer.eos_token_id
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from dllm_audio import (
     Threshold,
 )
 from dllm_audio.outputs import SamplerOutput
-from dllm_audio.samplers import Hierarchical
+from dllm_audio.samplers import Hierarchical, TimestepQuota
 from plain_decoding import plain_decode
 
 from .models import EOS, MASK, mixed_batch, tiny_llada
@@ -29,6 +29,7 @@ MODELS = [tiny_llada(0), tiny_llada(1, n_kv_heads=1)]
 # Each rule of the library beside the one of the plain decoder.
 RULES: dict[str, tuple[Any, Any]] = {
     "quota": (FixedQuota(5), plain.quota),
+    "time steps": (TimestepQuota(5), plain.timesteps(1e-3)),
     "threshold": (Threshold(0.5), plain.threshold(0.5)),
     "decay": (Threshold(0.8, 0.15, 0.2), plain.threshold(0.8, 0.15, 0.2)),
     "factor": (Factor(1.5), plain.factor(1.5)),
@@ -37,6 +38,7 @@ RULES: dict[str, tuple[Any, Any]] = {
     "local leap": (LocalLeap(0.6, 0.3, 2), plain.local_leap(0.6, 0.3, 2)),
     "hierarchical": (Hierarchical(0.6, 0.3), plain.hierarchical(0.6, 0.3)),
 }
+PLANNED = ("quota", "time steps")
 CACHES = (None, "prefix", "dual")
 CONFIDENCES = ("max_probability", "margin", "entropy")
 seeds = st.integers(0, 2**31)
@@ -44,8 +46,9 @@ seeds = st.integers(0, 2**31)
 
 def sampler_of(rule: str, gen_length: int, block: int, **options: Any) -> CachedParallelSampler:
     options.setdefault("eos_stop", False)
-    # At least one step a block.
-    commit = FixedQuota(max(5, -(-gen_length // block))) if rule == "quota" else RULES[rule][0]
+    commit = RULES[rule][0]
+    if rule in PLANNED:  # at least one step a block
+        commit = type(commit)(max(5, -(-gen_length // block)))
     return CachedParallelSampler(gen_length, block, commit, **options)
 
 
@@ -93,6 +96,7 @@ def test_it_decodes_as_the_plain_decoder_does(
             eos_id=None if eos == "allow" else EOS,
             confidence=confidence,
             eos="allow" if eos == "stop" else eos,
+            may_wait=rule == "time steps",
         )
         assert output.tokens[row].tolist() == expected.tokens
         assert output.row_nfe[row] == expected.nfe
@@ -175,7 +179,7 @@ def test_no_mask_is_left_whatever_the_steps(
 ) -> None:
     blocks = -(-11 // block)
     steps = max(steps, blocks)
-    commit = None if rule in (None, "quota") else RULES[rule][0]
+    commit = None if rule is None or rule in PLANNED else RULES[rule][0]
     sampler = CachedParallelSampler(
         11, block, commit, cache=cache, steps=steps, eos=eos, eos_stop=eos_stop
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dllm_audio import BlockSampler, CachedParallelSampler, FixedQuota, LowConfidenceSampler
 from dllm_audio.errors import InvalidArgumentError
-from dllm_audio.samplers.prediction import gumbel_noise
+from dllm_audio.samplers.choosing import gumbel_noise
 
 from .models import EOS, MASK, VOCAB, TablePredictor, mixed_batch, tiny_llada
 

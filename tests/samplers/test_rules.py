@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dllm_audio import CachedParallelSampler, EntropyBound, Factor, FixedQuota, LocalLeap, Threshold
 from dllm_audio.errors import InvalidArgumentError
-from dllm_audio.samplers import CommitRule, CommitState, Hierarchical
+from dllm_audio.samplers import CommitRule, CommitState, Hierarchical, Sampler, TimestepQuota
 
 from .models import EOS, MASK, TablePredictor, sure_table
 
@@ -127,7 +127,7 @@ def test_rows_do_not_mix() -> None:
     counts = candidates.sum(-1)
     for rule in (
         FixedQuota(4), Threshold(0.6), Factor(3.0), EntropyBound(0.3), LocalLeap(0.8, 0.4, 2),
-        Hierarchical(0.8, 0.3),
+        Hierarchical(0.8, 0.3), TimestepQuota(4),
     ):  # fmt: skip
         together = rule.commit(CommitState(confidence, candidates, entropy, counts, 1, 4))
         for r in range(6):
@@ -209,6 +209,57 @@ def test_steps_bound_any_rule() -> None:
     assert decoded_in(sampler, sure_table(SURE)) == [[0, 3], [6], [1, 2, 4, 5]]
 
 
+@pytest.mark.parametrize(("own", "steps", "passes"), [(13, 14, 13), (13, 8, 8), (13, None, 13)])
+@pytest.mark.parametrize("block", [16, 5])
+def test_the_smaller_bound_counts(own: int, steps: int | None, passes: int, block: int) -> None:
+    table = sure_table([[0.5] * 16])
+    sampler = sampler_of(FixedQuota(own), 16, steps=steps, block=block)
+    assert sampler(TablePredictor(table, MASK, EOS)).nfe == passes
+    sampler = sampler_of(TimestepQuota(own), 16, steps=steps, block=block)
+    assert sampler(TablePredictor(table, MASK, EOS)).nfe == passes
+
+
+@pytest.mark.parametrize(
+    ("length", "steps", "expected"),
+    [
+        # Worked out from the definition: t = 1, 0.75025, 0.5005, 0.25075, 0.001.
+        (8, 4, [1, 2, 2, 3]),  # 8 * 0.24975; 7 * 0.33289; 5 * 0.49900; the rest
+        (3, 4, [0, 0, 1, 2]),  # 0.749; 0.999; 1.497: two passes that commit nothing
+        (24, 2, [11, 13]),  # 24 * 0.4995
+        (5, 1, [5]),
+        (4, 8, [0, 0, 0, 0, 0, 1, 1, 2]),
+    ],
+)
+def test_time_steps(length: int, steps: int, expected: list[int]) -> None:
+    rule, eps = TimestepQuota(steps), 1e-3
+    left, counts = length, []
+    for i in range(steps):
+        now, after = (1 - (1 - eps) * k / steps for k in (i, i + 1))
+        counts.append(left if i == steps - 1 else int(left * (1 - after / now)))
+        left -= counts[-1]
+    assert counts == expected
+    table = sure_table([[0.95 - 0.01 * n for n in range(length)]])
+    order = decoded_in(sampler_of(rule, length), table)
+    assert [len(positions) for positions in order] == expected
+    assert [p for positions in order for p in positions] == list(range(length))
+
+
+def test_a_rule_that_may_wait_plans_its_passes() -> None:
+    class Never(CommitRule):
+        may_wait = True
+
+        def commit(self, state: CommitState) -> Tensor:
+            return torch.zeros_like(state.candidates)
+
+    with pytest.raises(InvalidArgumentError, match="steps: expected a bound"):
+        Sampler(4, 4, Never())
+    assert decoded_in(sampler_of(Never(), 4, steps=3), sure_table([[0.5] * 4])) == [
+        [],
+        [],
+        [0, 1, 2, 3],
+    ]
+
+
 @pytest.mark.parametrize(
     ("steps", "lengths", "expected"),
     [
@@ -232,6 +283,10 @@ def test_steps_are_shared_out_in_proportion(
         (lambda: FixedQuota(2.5), "steps"),
         (lambda: FixedQuota(True), "steps"),
         (lambda: FixedQuota(2).plan([4, 4, 4]), "steps"),
+        (lambda: TimestepQuota(0), "steps"),
+        (lambda: TimestepQuota(4, 0.0), "eps"),
+        (lambda: TimestepQuota(4, 1.0), "eps"),
+        (lambda: Threshold("high"), "tau"),
         (lambda: Threshold(float("nan")), "tau"),
         (lambda: Threshold(0.9, decay=-0.1), "decay"),
         (lambda: Factor(-1.0), "factor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from itertools import pairwise
 from typing import Any
@@ -251,8 +252,6 @@ def test_bad_starts_are_refused(start: Any, error: type[Exception], message: str
 
 def test_predictors_that_do_not_fit_are_refused() -> None:
     plain = TablePredictor(torch.zeros(2, 4, VOCAB), MASK)
-    with pytest.raises(InvalidArgumentError, match="predictor: expected one that can cache"):
-        CachedParallelSampler(4, 4, cache="dual", eos_stop=False)(plain)
     with pytest.raises(InvalidArgumentError, match="eos_stop: expected False"):
         CachedParallelSampler(4, 4, cache=None)(plain)
     for eos in ("forbid", "delay"):
@@ -264,6 +263,32 @@ def test_predictors_that_do_not_fit_are_refused() -> None:
     predictor = condition(tiny_llada(), torch.tensor([[1]]), response_mask=response)
     with pytest.raises(ShapeError, match="response_mask"):
         LowConfidenceSampler(2, 4)(predictor)
+
+
+@pytest.mark.parametrize("refresh", ["sequence", "response"])
+def test_without_a_cache_to_fill_it_is_decoded_without_and_said_once(refresh: str) -> None:
+    table = TablePredictor(sure_table([[0.5, 0.7, 0.6, 0.8]]), MASK, EOS)
+    conditioned = mixed_batch(tiny_llada(), 0).together()
+
+    class Without(type(conditioned)):  # type: ignore[misc]
+        can_cache = False
+
+        def paired(self, unconditional: str) -> Any:
+            pair = super().paired(unconditional)
+            pair.__class__ = Without
+            return pair
+
+    unable = copy.copy(conditioned)
+    unable.__class__ = Without
+    guidance = ClassifierFreeGuidance(1.0, "text")
+    for predictor, options in ((table, {}), (unable, {}), (unable, {"guidance": guidance})):
+        sampler = CachedParallelSampler(4, 4, Threshold(0.6), "dual", refresh=refresh, **options)
+        with pytest.warns(UserWarning, match="cannot cache; decoding without") as seen:
+            output = sampler(predictor)
+        assert len(seen) == 1
+        plain = CachedParallelSampler(4, 4, Threshold(0.6), None, **options)(predictor)
+        assert torch.equal(output.tokens, plain.tokens)
+        assert output.nfe == plain.nfe
 
 
 def test_named_samplers_are_settings_of_one_loop() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .loading import load_audio
+from .loading import load_audio, load_waveform
 from .log_mel import LogMel
 from .windows import AudioWindow, cut_at_pauses
 
-__all__ = ["AudioWindow", "LogMel", "cut_at_pauses", "load_audio"]
+__all__ = ["AudioWindow", "LogMel", "cut_at_pauses", "load_audio", "load_waveform"]

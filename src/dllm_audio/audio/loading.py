@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from ..errors import (
     InvalidArgumentError,
     MissingDependencyError,
     NonFiniteAudioError,
+    ShapeError,
 )
+from ..protocols import AudioSource
 from .arrays import to_mono
 from .decoding import decode_audio
 from .units import MAX_RATE, MIN_RATE, SAMPLING_RATE
-
-AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | tuple[Any, float]
 
 
 def load_audio(
@@ -41,7 +41,8 @@ def load_audio(
     Args:
         source: a path; the bytes of a file; a binary file object, read from where it stands; or
             ``(array, rate)`` with a NumPy array or tensor ``[T]``, ``[T, C]`` or ``[C, T]`` and
-            its rate in Hz.  Integer arrays are divided by the full scale of their dtype.
+            its rate in Hz, or the same as ``{"array": ..., "sampling_rate": ...}`` (Hugging Face
+            data sets).  Integer arrays are divided by the full scale of their dtype.
             Files may be WAV, FLAC, OGG, MP3 or any other format that libsndfile knows; their
             names do not matter.
         sampling_rate: wanted rate in Hz.
@@ -67,6 +68,8 @@ def load_audio(
     target = _check_rate("sampling_rate", sampling_rate)
     if channel_axis not in (None, 0, 1, -1, -2):
         raise InvalidArgumentError("channel_axis", "0, 1, -1, -2 or None", channel_axis)
+    if isinstance(source, Mapping):
+        source = _from_mapping(source)
     if isinstance(source, tuple):
         if len(source) != 2:
             raise InvalidArgumentError("source", "(array, rate)", f"{len(source)} entries")
@@ -89,11 +92,48 @@ def load_audio(
     return torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
 
 
+def load_waveform(source: AudioSource | None, sampling_rate: int = SAMPLING_RATE) -> Tensor:
+    """A clip as :func:`load_audio` gives it, or samples that have the wanted rate already.
+
+    Args:
+        source: a tensor or NumPy array ``[T]`` or ``[1, T]`` is taken as it is; anything else goes
+            through :func:`load_audio`.
+        sampling_rate: wanted rate in Hz.
+
+    Returns:
+        Floating point ``[T]``; a tensor stays on its device.
+
+    Raises:
+        InvalidArgumentError, ShapeError, AudioError: a source that cannot be used.
+    """
+    if isinstance(source, np.ndarray):
+        source = torch.from_numpy(to_mono(source))
+    if not isinstance(source, Tensor):
+        return load_audio(source, sampling_rate)  # type: ignore[arg-type]
+    waveform = source[0] if source.dim() == 2 and len(source) == 1 else source
+    if waveform.dim() != 1:
+        raise ShapeError("audio", "a mono waveform [T]", list(source.shape))
+    if not waveform.is_floating_point():
+        raise InvalidArgumentError("audio", "a floating point waveform", waveform.dtype)
+    return waveform
+
+
 def _check_rate(argument: str, rate: object) -> float:
     number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
     if not number or not math.isfinite(rate) or not MIN_RATE <= rate <= MAX_RATE:  # type: ignore
         raise InvalidArgumentError(argument, f"a rate in Hz, {MIN_RATE} to {MAX_RATE}", rate)
     return float(rate)  # type: ignore[arg-type]
+
+
+def _from_mapping(source: Mapping[str, object]) -> AudioSource:
+    """A row of a Hugging Face data set, decoded or not, as one of the other kinds."""
+    if source.get("array") is not None and source.get("sampling_rate") is not None:
+        return source["array"], source["sampling_rate"]  # type: ignore[return-value]
+    found = source.get("bytes") or source.get("path")
+    if isinstance(found, str | os.PathLike | bytes):
+        return found
+    expected = "'array' and 'sampling_rate' (or 'bytes', or 'path')"
+    raise InvalidArgumentError("source", expected, sorted(map(str, source)))
 
 
 def _read(source: object) -> tuple[bytes, str]:

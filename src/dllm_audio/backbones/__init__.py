@@ -1,12 +1,14 @@
 """Bidirectional transformers that predict the token behind every position."""
 
 from .cache import StaticKVCache
-from .config import LLaDAConfig
+from .dream import Dream, DreamConfig
 from .graphed import GraphedBackbone
-from .llada import LLaDA
+from .llada import LLaDA, LLaDAConfig
 from .packed import can_pack, pack_weights, unpack_weights
 
 __all__ = [
+    "Dream",
+    "DreamConfig",
     "GraphedBackbone",
     "LLaDA",
     "LLaDAConfig",

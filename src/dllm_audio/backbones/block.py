@@ -1,4 +1,4 @@
-"""One LLaDA transformer block: pre-norm attention, then a SwiGLU feed-forward."""
+"""One transformer block: pre-norm attention, then a SwiGLU feed-forward."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..protocols import KVCache
 from .attention import RowLayout, attend
-from .config import LLaDAConfig
+from .config import TransformerConfig
 from .elementwise import rowwise, vectorized
 from .rope import apply_rope
 
@@ -23,26 +23,27 @@ def take_positions(x: Tensor, positions: Tensor, dim: int = 1) -> Tensor:
     return source.gather(dim, positions.reshape(shape).expand(sizes))
 
 
-class LLaDABlock(nn.Module):
+class TransformerBlock(nn.Module):
     """``x + attn_out(attention(attn_norm(x)))``, then ``x + ff_out(swiglu(ff_norm(x)))``.
 
-    Attention is fully bidirectional with RoPE and grouped-query heads; no biases.
+    Attention is fully bidirectional with RoPE and grouped-query heads; queries, keys and values
+    may have biases (``config.qkv_bias``).
 
     Args:
         config: sizes.
         index: which layer of a cache is this block's.
     """
 
-    def __init__(self, config: LLaDAConfig, index: int) -> None:
+    def __init__(self, config: TransformerConfig, index: int) -> None:
         super().__init__()
         self.index = index
         self.head_dim = config.head_dim
         self.grouped = config.kv_heads != config.n_heads
         width, kv_width = config.d_model, config.kv_heads * config.head_dim
         self.attn_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, kv_width, bias=False)
-        self.v_proj = nn.Linear(width, kv_width, bias=False)
+        self.q_proj = nn.Linear(width, width, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(width, kv_width, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(width, kv_width, bias=config.qkv_bias)
         self.attn_out = nn.Linear(width, width, bias=False)
         self.ff_norm = nn.RMSNorm(width, eps=config.rms_norm_eps)
         self.ff_proj = nn.Linear(width, config.mlp_hidden_size, bias=False)

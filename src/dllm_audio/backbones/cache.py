@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgumentError
-from .config import LLaDAConfig
+from .config import TransformerConfig
 
 
 class StaticKVCache:
@@ -23,6 +23,7 @@ class StaticKVCache:
         device: where the cache lives.
 
     Example:
+        >>> from dllm_audio import LLaDAConfig
         >>> config = LLaDAConfig(d_model=64, n_layers=2, n_heads=4, vocab_size=9)
         >>> StaticKVCache.nbytes(config, batch_size=1, length=10, dtype=torch.float32)
         10240
@@ -30,7 +31,7 @@ class StaticKVCache:
 
     def __init__(
         self,
-        config: LLaDAConfig,
+        config: TransformerConfig,
         batch_size: int,
         length: int,
         *,
@@ -47,7 +48,9 @@ class StaticKVCache:
         self._shown_by: StaticKVCache | None = None
 
     @classmethod
-    def nbytes(cls, config: LLaDAConfig, batch_size: int, length: int, dtype: torch.dtype) -> int:
+    def nbytes(
+        cls, config: TransformerConfig, batch_size: int, length: int, dtype: torch.dtype
+    ) -> int:
         """Bytes that a cache of these sizes takes."""
         per_slot = 2 * config.n_layers * config.kv_heads * config.head_dim
         return per_slot * batch_size * length * dtype.itemsize

@@ -1,118 +1,55 @@
-"""Architecture of a LLaDA-family backbone, read from the hub's ``config.json``."""
+"""Sizes and token ids of a backbone, checked, as transformers keeps them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
+
+from transformers import PretrainedConfig
 
 from ..errors import CheckpointError, InvalidArgumentError
 
-# Fields of the published config whose other values describe another architecture.
-_REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
-    "activation_type": ("silu",),
-    "block_type": ("llama",),
-    "layer_norm_type": ("rms",),
-    "rope": (True,),
-    "alibi": (False,),
-    "include_bias": (False,),
-    "include_qkv_bias": (False,),
-    "input_emb_norm": (False,),
-    "attention_layer_norm": (False,),
-    "scale_logits": (False,),
-    "layer_norm_with_affine": (True,),
-    "bias_for_layer_norm": (False, None),
-    "clip_qkv": (None,),
-}
-_SIZES = ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "vocab_size", "max_sequence_length")
-_OPTIONAL_SIZES = ("n_kv_heads", "embedding_size")
-_POSITIVE = ("rope_theta", "rms_norm_eps", "init_std")
-_IDS = ("mask_token_id", "eos_token_id", "pad_token_id")
+Config = TypeVar("Config", bound="TransformerConfig")
+
+SIZES = ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "vocab_size", "max_sequence_length")
+OPTIONAL_SIZES = ("n_kv_heads", "embedding_size")
+POSITIVE = ("rope_theta", "rms_norm_eps", "init_std")
+IDS = ("mask_token_id", "eos_token_id", "pad_token_id")
 # Far above any model; a config from a stranger must not keep us building layers for hours, nor
 # overflow the product of two sizes.
 _LARGEST = 2**24
 _MOST_LAYERS = 2**12
+# What transformers itself puts into a config.
+_SHELL = ("dtype", "torch_dtype", "name_or_path", "quantization_config")
 
 
-@dataclass(frozen=True)
-class LLaDAConfig:
-    """Sizes and token ids of a LLaDA backbone; the defaults are LLaDA-8B's sizes.
+class TransformerConfig(PretrainedConfig):
+    """What the configs of all backbones of our own have in common.
 
-    Args:
-        d_model: width D.
-        n_layers: transformer blocks.
-        n_heads: attention heads; ``d_model`` is divisible by it and the head width is even.
-        n_kv_heads: key/value heads; None means ``n_heads``.
-        mlp_hidden_size: inner width of the SwiGLU feed-forward.
-        vocab_size: token ids that exist.
-        embedding_size: rows of the embedding and of the output head (>= ``vocab_size``); None
-            means ``vocab_size``.
-        max_sequence_length: longest sequence in tokens and audio embeddings together.
-        rope_theta: base of the rotary embedding.
-        rms_norm_eps: epsilon of every RMSNorm.
-        weight_tying: whether the output head is the embedding.
-        init_std: standard deviation of freshly initialized weights.
-        mask_token_id: the id that stands for "not yet known".
-        eos_token_id: the id that ends and pads a response.
-        pad_token_id: the id that fills prompts on the left; None means ``eos_token_id``.
-
-    Raises:
-        InvalidArgumentError: sizes that do not fit together, or ids outside the vocabulary.
-
-    Example:
-        >>> LLaDAConfig(d_model=64, n_layers=2, n_heads=4, mlp_hidden_size=128, vocab_size=100,
-        ...             mask_token_id=99, eos_token_id=98).head_dim
-        16
+    The library reads sizes under LLaDA's names (``d_model``, ``n_layers``); ``attribute_map``
+    leads to those of another family.
     """
 
-    d_model: int = 4096
-    n_layers: int = 32
-    n_heads: int = 32
-    n_kv_heads: int | None = None
-    mlp_hidden_size: int = 12288
-    vocab_size: int = 126464
-    embedding_size: int | None = None
-    max_sequence_length: int = 4096
-    rope_theta: float = 500000.0
-    rms_norm_eps: float = 1e-5
-    weight_tying: bool = False
-    init_std: float = 0.02
-    mask_token_id: int | None = None
-    eos_token_id: int | None = None
-    pad_token_id: int | None = None
+    # Published fields whose other values describe another architecture; the first is written.
+    fixed: ClassVar[Mapping[str, tuple[object, ...]]] = {}
+    # Own fields, as the library calls them.
+    own: ClassVar[tuple[str, ...]] = ()
+    # Fields without which a config.json describes nothing.
+    needed: ClassVar[tuple[str, ...]] = ("d_model", "n_layers", "n_heads", "vocab_size")
+    qkv_bias: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        self._check_types()
-        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
-            expected = f"a multiple of 2 * n_heads ({2 * self.n_heads})"
-            raise InvalidArgumentError("d_model", expected, self.d_model)
-        if self.n_heads % self.kv_heads:
-            raise InvalidArgumentError(
-                "n_kv_heads", f"a divisor of n_heads ({self.n_heads})", self.n_kv_heads
-            )
-        if self.embedding_size is not None and self.embedding_size < self.vocab_size:
-            expected = f">= vocab_size ({self.vocab_size})"
-            raise InvalidArgumentError("embedding_size", expected, self.embedding_size)
-        for name in _IDS:
-            value = getattr(self, name)
-            if value is not None and not (_is_int(value) and 0 <= value < self.num_embeddings):
-                expected = f"None or an id in [0, {self.num_embeddings})"
-                raise InvalidArgumentError(name, expected, value)
+    def __init__(self, **settings: Any) -> None:
+        unknown = sorted(settings.keys() - set(_SHELL))
+        if unknown:
+            known = ", ".join(map(self.published_field, self.own))
+            raise InvalidArgumentError(unknown[0], f"a field of the config ({known})", "that name")
+        super().__init__(**settings)
 
-    def _check_types(self) -> None:
-        for name in (*_SIZES, *_OPTIONAL_SIZES):
-            value, most = getattr(self, name), _MOST_LAYERS if name == "n_layers" else _LARGEST
-            if value is None and name in _OPTIONAL_SIZES:
-                continue
-            if not (_is_int(value) and 1 <= value <= most):
-                raise InvalidArgumentError(name, f"an integer in [1, {most}]", repr(value))
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise InvalidArgumentError(name, "a finite number > 0", repr(value))
-        if not isinstance(self.weight_tying, bool):
-            raise InvalidArgumentError("weight_tying", "True or False", repr(self.weight_tying))
+    @classmethod
+    def published_field(cls, name: str) -> str:
+        """The name that this family's ``config.json`` has for a field of the library."""
+        return cls.attribute_map.get(name, name)
 
     @property
     def head_dim(self) -> int:
@@ -127,45 +64,108 @@ class LLaDAConfig:
     @property
     def num_embeddings(self) -> int:
         """Rows of the embedding table and of the output head."""
-        return self.vocab_size if self.embedding_size is None else self.embedding_size
+        size: int | None = getattr(self, "embedding_size", None)
+        return self.vocab_size if size is None else size
 
-    @property
-    def hidden_size(self) -> int:
-        """``d_model`` under the name that transformers uses."""
-        return self.d_model
+    def check(self) -> None:
+        """Raise where the values cannot be.
+
+        Raises:
+            InvalidArgumentError: sizes that do not fit together, or ids outside the vocabulary.
+        """
+        self._check_types()
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            expected = f"a multiple of 2 * {self.published_field('n_heads')} ({2 * self.n_heads})"
+            raise self._error("d_model", expected)
+        if self.n_heads % self.kv_heads:
+            expected = f"a divisor of {self.published_field('n_heads')} ({self.n_heads})"
+            raise self._error("n_kv_heads", expected)
+        if self.num_embeddings < self.vocab_size:
+            raise self._error("embedding_size", f">= vocab_size ({self.vocab_size})")
+        for name in IDS:
+            value = getattr(self, name)
+            if value is not None and not (_is_int(value) and 0 <= value < self.num_embeddings):
+                raise self._error(name, f"None or an id in [0, {self.num_embeddings})")
+
+    def _check_types(self) -> None:
+        for name in (*SIZES, *OPTIONAL_SIZES):
+            value = getattr(self, name, None)
+            most = _MOST_LAYERS if name == "n_layers" else _LARGEST
+            if value is None and name in OPTIONAL_SIZES:
+                continue
+            if not (_is_int(value) and 1 <= value <= most):
+                raise self._error(name, f"an integer in [1, {most}]")
+        for name in POSITIVE:
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            # Compared before any conversion: an integer may be too large for a float.
+            if not (number and 0 < value < 1e30 and math.isfinite(value)):
+                raise self._error(name, "a finite number > 0")
+        if not isinstance(self.weight_tying, bool):
+            raise self._error("weight_tying", "True or False")
+
+    def _error(self, name: str, expected: str) -> InvalidArgumentError:
+        value = getattr(self, name, None)
+        return InvalidArgumentError(self.published_field(name), expected, repr(value)[:100])
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> LLaDAConfig:
+    def from_dict(cls: type[Config], config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
         """Read the fields of a published ``config.json``; unrelated fields are ignored.
+
+        Args:
+            config_dict: the fields.
+            kwargs: as for transformers: ``return_unused_kwargs=True`` returns those that are no
+                fields beside the config; fields replace those of the dictionary.
 
         Raises:
             CheckpointError: the config describes another architecture, or a field is missing or
                 cannot be.
         """
-        for name, allowed in _REQUIRED_VALUES.items():
+        with_unused = kwargs.pop("return_unused_kwargs", False)
+        names = [cls.published_field(name) for name in cls.own]
+        changes = {name: kwargs.pop(name) for name in names if name in kwargs}
+        fields = {**config_dict, **changes}
+        for name, allowed in cls.fixed.items():
             if name in fields and fields[name] not in allowed:
                 raise CheckpointError(
                     f"config field {name}: expected {allowed[0]!r}, got {fields[name]!r}; "
-                    "this is not a LLaDA architecture that the library knows"
+                    f"this is not a {cls.model_type} architecture that the library knows"
                 )
-        sizes = ("d_model", "n_layers", "n_heads", "vocab_size")
-        missing = [name for name in sizes if fields.get(name) is None]
+        needed = [cls.published_field(name) for name in cls.needed]
+        missing = [name for name in needed if fields.get(name) is None]
         if missing:
-            raise CheckpointError(f"config lacks the fields {missing}; is it a LLaDA config.json?")
-        known = {k: fields[k] for k in cls.__dataclass_fields__ if fields.get(k) is not None}
+            raise CheckpointError(
+                f"config lacks the fields {missing}; is it a {cls.model_type} config.json?"
+            )
         try:
-            if "mlp_hidden_size" not in known:
-                known["mlp_hidden_size"] = int(fields.get("mlp_ratio", 4) * fields["d_model"])
-            if fields.get("multi_query_attention"):
-                known["n_kv_heads"] = 1
-            return cls(**known)
-        except (InvalidArgumentError, TypeError, ValueError) as error:
+            config = cls(**cls._completed(fields, names))
+        except (InvalidArgumentError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"config: {error}") from error
+        return (config, kwargs) if with_unused else config
+
+    @classmethod
+    def _completed(cls, fields: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+        """The arguments of the constructor; a family adds what it writes in another way."""
+        return {name: fields[name] for name in names if fields.get(name) is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Fields under the published names, enough for :meth:`from_dict`."""
-        fixed = {name: allowed[0] for name, allowed in _REQUIRED_VALUES.items()}
-        return {"model_type": "llada", **fixed, **asdict(self)}
+        fixed = {name: allowed[0] for name, allowed in self.fixed.items()}
+        own = {self.published_field(name): getattr(self, name) for name in self.own}
+        quantization = getattr(self, "quantization_config", None)
+        if quantization is not None:
+            plain = quantization if isinstance(quantization, dict) else quantization.to_dict()
+            own["quantization_config"] = plain
+        return {"model_type": self.model_type, **fixed, **own}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The same: a config of ours is always written whole."""
+        return self.to_dict()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _is_int(value: object) -> bool:

@@ -3,6 +3,7 @@
 from .convert import convert_checkpoint
 from .diffa import load_diffa
 from .keys import from_published, to_published
+from .loading import load_model
 from .lora import LowRankUpdate, merge_lora, split_lora
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "convert_checkpoint",
     "from_published",
     "load_diffa",
+    "load_model",
     "merge_lora",
     "split_lora",
     "to_published",

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..backbones import LLaDA
-from ..backbones.loading import native_name
 from ..encoders import WhisperEncoder
 from ..errors import CheckpointError, InvalidArgumentError, UnsafeCheckpointError
 from ..model import AudioDiffusionLM
@@ -18,6 +17,7 @@ from ..prompts import load_tokenizer
 from ..weights import check_inside, load_weights, read_json, resolve_directory
 from .assembly import Surroundings, build_adapter, used_tensors
 from .crosscheck import check_configs, check_tokenizer
+from .frozen import check_frozen, split_frozen
 from .keys import from_published
 from .lora import PUBLISHED_ALPHA, merge_lora, split_lora
 from .reading import PICKLE, SAFETENSORS, read_tensors
@@ -36,12 +36,13 @@ def load_diffa(
     stage: int = 2,
     unsafe_pickle: bool = False,
     dtype: torch.dtype | None = None,
-    device: torch.device | str = "cpu",
+    device_map: torch.device | str | None = None,
 ) -> AudioDiffusionLM:
     """Load a checkpoint in the published layout of DIFFA or DIFFA-2.
 
-    The checkpoint holds the trained tensors alone; the frozen encoder and backbone come from
-    their own checkpoints.  LoRA tensors are merged into the backbone.
+    The frozen encoder and backbone come from their own checkpoints.  LoRA tensors are merged into
+    the backbone.  A full checkpoint of the original training code, which holds the frozen parts
+    too, is held against those two, and then only what trained is taken from it.
 
     Args:
         path: local directory or hub id, with ``config.json`` and ``pytorch_model.bin`` or
@@ -54,7 +55,7 @@ def load_diffa(
             compressed).  Pickles are read with ``weights_only=True`` with or without it: code in
             a checkpoint is never run.
         dtype: of all weights; None keeps what the files hold (the encoder: float32).
-        device: where the weights are placed, as they are read.
+        device_map: the device of the weights, which they go to as they are read; None: the CPU.
 
     Returns:
         The model, in evaluation mode, with the tokenizer of ``llada`` when it has one.
@@ -76,12 +77,18 @@ def load_diffa(
     published, updates = split_lora(read_tensors(folder, unsafe_pickle))
     if stage >= _FIRST_LORA_STAGE and not updates:
         raise CheckpointError(f"{source}: holds no LoRA tensors, which stage {stage} has")
-    tensors = from_published(published)
+    trained, frozen_encoder, frozen_backbone = split_frozen(published)
+    tensors = from_published(trained)
 
     llada_folder = resolve_directory(llada)
-    encoder = WhisperEncoder.from_pretrained(whisper, dtype=dtype or torch.float32, device=device)
-    backbone = LLaDA.from_pretrained(llada_folder, dtype=dtype, device=device)
+    device = torch.device("cpu" if device_map is None else device_map)
+    encoder = WhisperEncoder.from_pretrained(
+        whisper, dtype=dtype or torch.float32, device_map=device
+    )
+    backbone = LLaDA.from_pretrained(llada_folder, dtype=dtype, device_map=device)
     check_configs(source, config, encoder, backbone)
+    check_frozen(source, frozen_encoder, encoder.model, "whisper")
+    check_frozen(source, frozen_backbone, backbone, "llada")
     prompted = stage == 1
     around = Surroundings(
         encoder.hidden_size, encoder.num_layers, encoder.num_heads, backbone.config.d_model
@@ -91,14 +98,14 @@ def load_diffa(
     load_weights(adapter, weights, source=source, dtype=dtype, device=device)
     merge_lora(
         backbone,
-        {native_name(name): update for name, update in updates.items()},
+        {LLaDA.names.native(name): update for name, update in updates.items()},
         _lora_alpha(source, config),
     )
     tokenizer = None
     if (llada_folder / "tokenizer.json").exists():
         tokenizer = load_tokenizer(llada_folder)
         check_tokenizer(tokenizer, backbone.config)
-    return AudioDiffusionLM(encoder, adapter, backbone, tokenizer).eval()
+    return AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer).eval()
 
 
 def _locate(path: str | Path, stage: int) -> tuple[Path, dict[str, Any]]:

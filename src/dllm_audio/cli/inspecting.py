@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..evaluation.flatten import flatten
-from ..weights import read_json, resolve_directory
+from ..files import read_json
+from ..weights import resolve_directory
 from .contents import Part, TensorEntry, group_parts, list_tensors
 from .models import embedded_model
 from .terminal import human_bytes, print_json

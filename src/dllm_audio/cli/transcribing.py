@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..errors import InvalidArgumentError
 from ..evaluation.predictors import ModelPredictor
-from ..evaluation.store import write_atomically
+from ..files import write_text
 from .clips import (
     FILE_ERRORS,
     STANDARD_INPUT,
@@ -51,7 +51,7 @@ def transcribe_files(arguments: argparse.Namespace) -> int:
             continue
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, render(result, form) + "\n")
+            write_text(target, render(result, form) + "\n")
         elif form == "json":
             print_json(result)
         elif form == "srt" and len(names) > 1:

@@ -2,7 +2,7 @@
 
 from .audio_check import CheckedAudio, check_audio
 from .collate import IGNORED, DiffusionCollator, EosPadding, PreferenceCollator
-from .dataset import RecordDataset, number_apart, read_json_rows
+from .dataset import RecordDataset, number_apart
 from .features import (
     EncoderFeatures,
     StoredAudio,
@@ -42,6 +42,5 @@ __all__ = [
     "encoder_key",
     "number_apart",
     "parse_rows",
-    "read_json_rows",
     "stored_encoder_output",
 ]

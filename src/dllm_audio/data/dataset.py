@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..errors import DataError
+from ..files import read_rows
 from .fields import Row
 from .records import Record
 from .rows import Parser
@@ -58,7 +58,7 @@ class RecordDataset(Dataset[Record]):
     def from_file(
         cls, path: str | Path, parser: Parser, root: str | Path | None = None
     ) -> RecordDataset:
-        """Rows of a JSON list or of a JSON Lines file.
+        """Rows of a JSON list, a JSON Lines file or a table (``.csv``, ``.tsv``).
 
         Args:
             path: the file.
@@ -69,7 +69,7 @@ class RecordDataset(Dataset[Record]):
             DataError: the file cannot be read; names the line.
         """
         path = Path(path)
-        return cls(read_json_rows(path), parser, str(path), path.parent if root is None else root)
+        return cls(read_rows(path), parser, str(path), path.parent if root is None else root)
 
     @classmethod
     def from_datasets(
@@ -146,29 +146,3 @@ def number_apart(datasets: Sequence[RecordDataset]) -> list[RecordDataset]:
         )
         first += len(each.rows)
     return numbered
-
-
-def read_json_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a JSON list or of a JSON Lines file (told apart by the first character).
-
-    Raises:
-        DataError: missing, not UTF-8, or not JSON; names the line.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if text.lstrip().startswith("["):
-        return _parse_json(text, str(path))
-    # Not splitlines(): JSON strings may hold U+2028, U+2029 and U+0085 as they are.  "\r\n" was
-    # turned into "\n" as the file was read.
-    lines = enumerate(text.split("\n"), start=1)
-    return [_parse_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
-
-
-def _parse_json(text: str, name: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{name}: not JSON ({error})") from error

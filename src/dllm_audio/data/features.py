@@ -9,7 +9,6 @@ Shape letters: S encoder frames, W frames of the window, K tapped layers, E widt
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm.auto import tqdm
 
 from ..audio import LogMel, load_audio
 from ..errors import DataError
+from ..files import replacing
 from ..outputs import EncoderOutput
 from .records import AudioSource
 
@@ -136,7 +136,8 @@ class EncoderFeatures:
             if self.taps:
                 tensors["taps"] = torch.stack([output.hidden_states[i][0] for i in self.taps])
             tensors = {k: v.to("cpu", self.dtype).contiguous() for k, v in tensors.items()}
-            _write_atomically(path, tensors)
+            with replacing(path) as scratch:
+                save_file(tensors, scratch)
             computed += 1
         return computed
 
@@ -194,10 +195,3 @@ def _is_whole(path: Path) -> bool:
             return "frames" in file.keys()  # noqa: SIM118
     except (SafetensorError, OSError):
         return False
-
-
-def _write_atomically(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file(tensors, partial)
-    partial.replace(path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from ..files import append_json_line, read_json_lines
 
 
 class Journal:
@@ -27,17 +28,9 @@ class Journal:
         self.path = None if path is None else Path(path)
         self._values: dict[str, Any] = {}
         if self.path is not None and self.path.exists():
-            # Not splitlines(): JSON strings may hold U+2028, U+2029 and U+0085 as they are.
-            for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
-                self._read(line)
-
-    def _read(self, line: str) -> None:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            return
-        if isinstance(entry, dict) and isinstance(entry.get("key"), str) and "value" in entry:
-            self._values[entry["key"]] = entry["value"]
+            for _, entry in read_json_lines(self.path, skip_damaged=True):
+                if isinstance(entry.get("key"), str) and "value" in entry:
+                    self._values[entry["key"]] = entry["value"]
 
     def __len__(self) -> int:
         return len(self._values)
@@ -48,9 +41,5 @@ class Journal:
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._values[key] = value
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            # The newline comes first, so that it also ends a line that was cut short.
-            file.write("\n" + json.dumps({"key": key, "value": value}, ensure_ascii=False))
+        if self.path is not None:
+            append_json_line(self.path, {"key": key, "value": value})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, InvalidArgumentError
+from ..files import read_text
 from .items import Item, first_text_field, item_id
 from .settings import DecodeSettings, published
 from .sources import HubDataset, Source, open_source, rows_source
@@ -89,7 +90,7 @@ def librispeech_source(folder: str | Path) -> Source:
     root = Path(folder)
     rows = []
     for transcript in sorted(root.rglob("*.trans.txt")):
-        for line in transcript.read_text(encoding="utf-8").splitlines():
+        for line in read_text(transcript).splitlines():
             identifier, _, text = line.partition(" ")
             audio = transcript.parent / f"{identifier}.flac"
             if not audio.exists():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import DataError
+from ..files import parse_json
 
 
 def parse_choices(value: Any, where: str) -> list[str | None]:
@@ -33,13 +34,11 @@ def parse_choices(value: Any, where: str) -> list[str | None]:
 
 
 def _parse_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        pass
+    with suppress(DataError):
+        return parse_json(text, "choices")
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
 
 

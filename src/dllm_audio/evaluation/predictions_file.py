@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..files import read_rows
 from .items import Item
-from .sources import read_rows
 
 _OWN_KEY = "prediction"  # of this package's results.jsonl
 

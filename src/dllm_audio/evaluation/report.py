@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import write_json, write_text
 from .flatten import flatten
 from .run_info import read_run
 from .runner import merge_shards
-from .store import read_records, write_atomically
+from .store import read_records
 from .task import Task
 
 _MAX_LISTED_FAILURES = 20  # in Markdown; JSON lists them all
@@ -82,7 +83,7 @@ def write_exports(task: Task, predictions: Sequence[str | None], path: Path) -> 
     """Write the predictions as the benchmark's own evaluator reads them."""
     rows = task.benchmark.export(task.items, predictions)
     text = "".join(json.dumps(row, default=str) + "\n" for row in rows)
-    write_atomically(path, text)
+    write_text(path, text)
 
 
 def failures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -127,8 +128,8 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     picture = plot_scores(report, folder / "report.png")
-    write_atomically(folder / "report.json", json.dumps(report, indent=2, sort_keys=False) + "\n")
-    write_atomically(folder / "report.md", markdown(report, picture))
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", markdown(report, picture))
 
 
 def markdown(report: Mapping[str, Any], picture: str | None = None) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from ..errors import DataError
+from ..files import read_json, write_json
 from .flatten import flatten
 from .runner import Shard
-from .store import write_atomically
 from .task import Task
 
 _PACKAGES = ("dllm-audio", "torch", "transformers", "datasets", "jiwer", "soundfile", "soxr")
@@ -89,7 +89,7 @@ def start_run(
         started = {**environment(device), "processes": shard.world_size}
         starts = [*(known["starts"] if known else []), started]
         run = {"settings": settings, "prompt_of_first_row": task.items[0].prompt, "starts": starts}
-        write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
+        write_json(folder / "run.json", run)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -102,8 +102,8 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path, DataError)
         run["settings"]["task"], run["settings"]["model"], run["starts"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path}: expected the record of a run ({error})") from error
     return run

@@ -27,8 +27,9 @@ from tqdm import tqdm
 from ..audio import load_audio
 from ..audio.units import SAMPLING_RATE
 from ..errors import DataError, DllmAudioError, InvalidArgumentError
+from ..files import json_line, write_text
 from .predictors import Predictor
-from .store import RecordFile, read_records, write_lines
+from .store import RecordFile, read_records
 from .task import Task
 
 _DECODERS = 2  # threads that read audio ahead while the model computes
@@ -144,7 +145,7 @@ def merge_shards(task: Task, folder: Path) -> list[dict[str, Any]]:
                 "run the same command again to go on"
             )
         ordered = [records[item.id] for item in task.items]
-        write_lines(folder / f"{kind}.jsonl", ordered)
+        write_text(folder / f"{kind}.jsonl", "".join(map(json_line, ordered)))
     return ordered
 
 

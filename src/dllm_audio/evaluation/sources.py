@@ -6,7 +6,6 @@ one loader (``dllm_audio.load_audio``) judges every file.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, MissingDependencyError
+from ..files import read_rows
 
 # In the order in which they are looked for.
 AUDIO_FIELDS = ("audio", "audio_path", "audio_filepath", "audio_id", "path", "file")
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
-_TABLES = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,34 +135,13 @@ def open_source(
         raise DataError(f"{path}: expected a file, a folder or a hub data set (owner/name)")
     if path.is_dir() or path.suffix == ".parquet":
         return _datasets_source(path, audio_root, split)
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"{path}: expected {', '.join(_SUFFIXES)} or .parquet")
     rows = read_rows(path)
-    root = Path(audio_root) if audio_root is not None else path.parent
-    return Source(rows, rows, root, str(path), _checksum(path.read_bytes()))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``.json``, ``.jsonl``, ``.csv`` or ``.tsv`` file.
-
-    Raises:
-        DataError: unknown kind of file, damaged, or not a list of records.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".json":
-            rows = json.loads(text)
-        elif path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-        elif path.suffix in _TABLES:
-            rows = list(csv.DictReader(text.splitlines(), delimiter=_TABLES[path.suffix]))
-        else:
-            raise DataError(f"{path}: expected .json, .jsonl, .csv, .tsv or .parquet")
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as {path.suffix[1:]} ({error})") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: expected a list of records")
     if not rows:
         raise DataError(f"{path}: holds no rows")
-    return rows
+    root = Path(audio_root) if audio_root is not None else path.parent
+    return Source(rows, rows, root, str(path), _checksum(path.read_bytes()))
 
 
 def _checksum(data: bytes) -> str:

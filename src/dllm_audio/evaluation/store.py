@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import DataError
-
-
-def encode_line(record: Mapping[str, Any]) -> str:
-    """One line of JSON with its newline; the same record always gives the same bytes."""
-    return json.dumps(record, ensure_ascii=True, sort_keys=True, allow_nan=False) + "\n"
+from ..files import json_line, read_json_lines
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -24,39 +19,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: a line that is not the last is damaged, or an id occurs twice.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
     records: list[dict[str, Any]] = []
     seen: set[str] = set()
-    # Everything behind the last newline was torn off while it was written.
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            record = json.loads(line)
-            identifier = record["id"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}, line {number}: expected a record with an id") from error
-        if identifier in seen:
-            raise DataError(f"{path}, line {number}: the id {identifier!r} occurs twice")
-        seen.add(identifier)
+    lines = read_json_lines(path, skip_unended=True) if path.exists() else ()
+    for expected, (number, record) in enumerate(lines, start=1):
+        if number != expected or not isinstance(record.get("id"), str):
+            raise DataError(f"{path}, line {min(number, expected)}: expected a record with an id")
+        if record["id"] in seen:
+            raise DataError(f"{path}, line {number}: the id {record['id']!r} occurs twice")
+        seen.add(record["id"])
         records.append(record)
     return records
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old text or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records as JSON Lines in one step."""
-    write_atomically(path, "".join(map(encode_line, records)))
 
 
 class RecordFile:
@@ -99,7 +72,7 @@ class RecordFile:
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write records and wait until they are on the disk."""
-        data = "".join(map(encode_line, records)).encode()
+        data = "".join(map(json_line, records)).encode()
         while data:
             data = data[os.write(self._file, data) :]
         os.fsync(self._file)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from ..files import write_json
 from ..toy import FAMILIES, ToyDataset, ToyRecord
 from .sources import Source, rows_source
-from .store import write_atomically
 
 _FAMILIES = tuple(family for family in FAMILIES if family != "describe")  # it has no choices
 _LAYOUT = "mmau"
@@ -94,5 +93,5 @@ def write_toy_benchmark(folder: str | Path, size: int = TOY_SIZE, seed: int = 1)
         samples, rate = source.audio(index)
         soundfile.write(root / row["audio_id"], samples, rate, subtype="PCM_16")
     path = root / "toy.json"
-    write_atomically(path, json.dumps(list(source.facts), indent=1) + "\n")
+    write_json(path, list(source.facts))
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgumentError, MissingDependencyError
+from ..files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def english_normalizer() -> Callable[[str], str]:
         raise MissingDependencyError("openai-whisper", "normalizing transcripts")
     # Read as data: importing whisper would load numba for nothing.
     table = Path(spec.submodule_search_locations[0]) / "normalizers" / "english.json"
-    return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8")))
+    return EnglishTextNormalizer(read_json(table))
 
 
 def normalizer_description() -> str:

@@ -1,6 +1,7 @@
 """From chat text and audio to a predictor over response positions."""
 
 from .condition import condition
+from .conversations import Conversation, PlainConversation, read_conversation
 from .predictor import ConditionedPredictor
 from .splice import SplicedPrompt, splice
 from .template import (
@@ -23,12 +24,15 @@ __all__ = [
     "TRAINING_SYSTEM_PROMPT",
     "ChatTemplate",
     "ConditionedPredictor",
+    "Conversation",
+    "PlainConversation",
     "PromptBatch",
     "SplicedPrompt",
     "TrainingExample",
     "condition",
     "left_pad",
     "load_tokenizer",
+    "read_conversation",
     "splice",
     "split_target",
 ]

@@ -14,6 +14,8 @@ from torch import Tensor
 from ..errors import InvalidArgumentError
 from ..protocols import Tokenizer
 
+Message = Mapping[str, str]  # a turn: role and content
+
 AUDIO_PLACEHOLDER = "<audio>"
 AUDIO_INTRODUCTION = f"This is the audio: {AUDIO_PLACEHOLDER}. "
 SYSTEM_PROMPT = "You are a helpful voice assistant."
@@ -23,9 +25,29 @@ TRAINING_SYSTEM_PROMPT = (
     "Focus on the audios and respond directly to the prompts."
 )
 
-_START, _END_OF_TURN, _PAD = "<|startoftext|>", "<|eot_id|>", "<|endoftext|>"
-_HEADER_START, _HEADER_END = "<|start_header_id|>", "<|end_header_id|>"
-_MARKERS = (_START, _HEADER_START, _HEADER_END, _END_OF_TURN, _PAD)
+# LLaDA's markers in the jinja language of transformers; a block of audio becomes the introduction.
+LLADA_TEMPLATE = (
+    "{{ '<|startoftext|>' }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for block in message['content'] %}"
+    "{{ 'This is the audio: <audio>. ' if block['type'] == 'audio' else block['text'] }}"
+    "{% endfor %}{% endif %}{{ '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+# For tokenizers that know no chat at all.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for block in message['content'] %}"
+    "{{ 'This is the audio: <audio>. ' if block['type'] == 'audio' else block['text'] }}"
+    "{% endfor %}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+_END_OF_TURN, _PAD, _MASK = "<|eot_id|>", "<|endoftext|>", "<|mdm_mask|>"
+_HEADER_START = "<|start_header_id|>"
+_MARKERS = ("<|startoftext|>", _HEADER_START, "<|end_header_id|>", _END_OF_TURN, _PAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +57,15 @@ class PromptBatch:
     Attributes:
         prompt_ids: ``[B, P]`` int64, left-padded.
         prompt_mask: ``[B, P]`` bool, True where a token is real.
-        audio_start: ``[B]`` int64; audio embeddings go in front of the prompt token with this
-            index, counted from the row's first real token.  0 in rows without audio, where
-            there is nothing to insert.
+        audio_start: ``[N]`` int64, one per clip: its embeddings go in front of the prompt token
+            with this index, counted from the first real token of its row.
+        audio_rows: ``[N]`` int64, the row of every clip, rising.
     """
 
     prompt_ids: Tensor
     prompt_mask: Tensor
     audio_start: Tensor
+    audio_rows: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +84,88 @@ class TrainingExample:
 
 
 class ChatTemplate:
-    """Build LLaDA chat prompts with the audio placeholder of DIFFA.
+    """Build chat prompts with the audio placeholder of DIFFA.
 
     The user's text is ``This is the audio: <audio>. {instruction}``.  An instruction that holds
     ``<audio>`` itself is taken as the whole text.  The placeholder stays in the prompt as ordinary
     tokens; the embeddings are inserted in front of it.
 
     Args:
-        tokenizer: knows LLaDA's chat markers as single tokens.
-        system: text of the system turn; None leaves the turn out.
+        tokenizer: with LLaDA's chat markers as single tokens, with a chat template of its own, or
+            any other (then a plain text of ``role: content`` lines is made).
+        system: text of the system turn where a conversation has none; None leaves the turn out.
+        template: jinja chat template; None: LLaDA's for its tokenizers, else the tokenizer's own.
 
     Raises:
-        InvalidArgumentError: the tokenizer splits or lacks a marker, or ``system`` holds one.
+        InvalidArgumentError: a tokenizer that knows only some of LLaDA's markers, or ``system``
+            holds one.
 
     Example:
-        >>> template = ChatTemplate(tokenizer)  # doctest: +SKIP
+        >>> from dllm_audio.toy import small_model
+        >>> template = ChatTemplate(small_model().tokenizer)
         >>> batch = template(["What is said?", "Who are you?"], has_audio=[True, False])
-        ... # doctest: +SKIP
+        >>> batch.audio_rows
+        tensor([0])
     """
 
-    def __init__(self, tokenizer: Tokenizer, system: str | None = SYSTEM_PROMPT) -> None:
-        if system is not None:
-            _check_content("system", system)
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        system: str | None = SYSTEM_PROMPT,
+        template: str | None = None,
+    ) -> None:
         self.tokenizer, self.system = tokenizer, system
-        ids = {marker: self._encode(marker) for marker in _MARKERS}
-        for marker, tokens in ids.items():
-            if len(tokens) != 1:
-                raise InvalidArgumentError("tokenizer", f"one token for {marker}", tokens)
-        self.pad_token_id = ids[_PAD][0]
-        self.end_of_turn_id = ids[_END_OF_TURN][0]
+        self.published = len(self._encode(_HEADER_START)) == 1
+        if self.published:
+            for marker in _MARKERS:
+                if len(ids := self._encode(marker)) != 1:
+                    raise InvalidArgumentError("tokenizer", f"one token for {marker}", ids)
+        default = LLADA_TEMPLATE if self.published else PLAIN_TEMPLATE
+        own = None if self.published else getattr(tokenizer, "chat_template", None)
+        self.template = template or (own if isinstance(own, str) else default)
+        self.markers = (*_MARKERS, _MASK, *map(str, getattr(tokenizer, "all_special_tokens", ())))
+        self.pad_token_id, self.end_of_turn_id = self._end_ids()
+        if system is not None:
+            self._check("system", system)
 
-    def render(
-        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Chat text of ``messages`` (each with ``role`` and ``content``)."""
-        turns = [self._header(m["role"]) + m["content"] + _END_OF_TURN for m in messages]
-        return _START + "".join(turns) + (self._header("assistant") * add_generation_prompt)
+    def _end_ids(self) -> tuple[int, int]:
+        """What pads, and what ends a turn."""
+        if self.published:
+            return self._encode(_PAD)[0], self._encode(_END_OF_TURN)[0]
+        names = ("eos_token_id", "sep_token_id", "pad_token_id")
+        found = next(
+            (i for n in names if (i := getattr(self.tokenizer, n, None)) is not None), None
+        )
+        if found is None:
+            raise InvalidArgumentError("tokenizer", f"one that has one of {names}", None)
+        closing = self.render([{"role": "user", "content": "a"}], False).rpartition("a")[2].strip()
+        ends = self._encode(closing) if closing else []
+        return found, ends[0] if closing in self.markers and ends else found
+
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+        """Chat text of ``messages`` (each with ``role`` and ``content``).
+
+        Raises:
+            InvalidArgumentError: the template does not take these messages.
+        """
+        from jinja2.exceptions import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        names = {
+            f"{name}_token": getattr(self.tokenizer, f"{name}_token", None) or ""
+            for name in ("bos", "eos")
+        }
+        try:
+            (text,), _ = render_jinja_template(
+                conversations=[[dict(message) for message in messages]],
+                chat_template=self.template,
+                add_generation_prompt=add_generation_prompt,
+                **names,
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            expected = "turns that the chat template takes"
+            raise InvalidArgumentError("messages", expected, error) from error
+        return str(text)
 
     def __call__(
         self, instructions: Sequence[str], has_audio: Sequence[bool] | None = None
@@ -116,13 +185,43 @@ class ChatTemplate:
         flags = [True] * len(instructions) if has_audio is None else list(has_audio)
         if len(flags) != len(instructions):
             raise InvalidArgumentError("has_audio", f"{len(instructions)} rows", len(flags))
-        rows, starts = [], []
-        for instruction, audio in zip(instructions, flags, strict=True):
-            text, prefix = self._texts(instruction, audio)
-            rows.append(self._encode(text + self._header("assistant")))
-            starts.append(self._audio_start(rows[-1], prefix))
+        pairs = zip(instructions, flags, strict=True)
+        turns = [[self._user(text, audio)] for text, audio in pairs]
+        return self.batch(turns, [int(flag) for flag in flags], "instructions")
+
+    def batch(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        clips: Sequence[int],
+        argument: str = "messages",
+    ) -> PromptBatch:
+        """Tokenize conversations that end with a user's turn.
+
+        Args:
+            conversations: one list of turns a row, each with ``role`` and a text ``content`` in
+                which ``<audio>`` marks the place of every clip.
+            clips: how many each row has.
+            argument: name of the texts in errors.
+
+        Raises:
+            InvalidArgumentError: numbers of clips and placeholders that disagree, or a chat marker
+                in a text.
+        """
+        rows, starts, owners = [], [], []
+        for number, (turns, count) in enumerate(zip(conversations, clips, strict=True)):
+            text = self.render(self._checked(turns, count, argument))
+            rows.append(self._encode(text))
+            found = self._audio_starts(rows[-1], text)
+            starts += found
+            owners += [number] * len(found)
         prompt_ids, prompt_mask = left_pad(rows, self.pad_token_id)
-        return PromptBatch(prompt_ids, prompt_mask, torch.tensor(starts))
+        places = torch.tensor([starts, owners], dtype=torch.int64)
+        return PromptBatch(prompt_ids, prompt_mask, places[0], places[1])
+
+    def text(self, turns: Sequence[Message], add_generation_prompt: bool = True) -> str:
+        """Chat text of a conversation, with the system's turn in front."""
+        clips = sum(turn["content"].count(AUDIO_PLACEHOLDER) for turn in turns)
+        return self.render(self._checked(turns, clips, "messages"), add_generation_prompt)
 
     def training_example(
         self, instruction: str, target: str, has_audio: bool = True
@@ -134,49 +233,57 @@ class ChatTemplate:
         Raises:
             InvalidArgumentError: as in ``__call__``, or the target holds a chat marker.
         """
-        _check_content("target", target)
-        text, prefix = self._texts(instruction, has_audio)
-        full = text + self._header("assistant") + target + _END_OF_TURN
+        self._check("target", target)
+        turns = self._checked([self._user(instruction, has_audio)], has_audio, "instructions")
+        text = self.render(turns, add_generation_prompt=False)
+        answered = [*turns, {"role": "assistant", "content": target}]
+        full = self.render(answered, add_generation_prompt=False)
         prompt_ids, target_ids = split_target(self._encode(full), self._encode(text))
-        return TrainingExample(prompt_ids, target_ids, self._audio_start(prompt_ids, prefix))
+        starts = self._audio_starts(prompt_ids, text)
+        return TrainingExample(prompt_ids, target_ids, starts[0] if starts else 0)
 
-    def _header(self, role: str) -> str:
-        return f"{_HEADER_START}{role}{_HEADER_END}\n\n"
-
-    def _texts(self, instruction: str, has_audio: bool) -> tuple[str, str | None]:
-        """Chat text up to the end of the user's turn, and its part in front of the placeholder."""
-        _check_content("instructions", instruction)
-        found = instruction.count(AUDIO_PLACEHOLDER)
-        if found > 1 or (found and not has_audio):
-            clips = "one clip" if has_audio else "no clip"
-            raise InvalidArgumentError(
-                "instructions", f"as many {AUDIO_PLACEHOLDER} as clips ({clips})", found
-            )
-        if has_audio and not found:
+    def _user(self, instruction: str, has_audio: bool) -> Message:
+        if has_audio and AUDIO_PLACEHOLDER not in instruction:
             instruction = AUDIO_INTRODUCTION + instruction
-        messages = [{"role": "user", "content": instruction}]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
-        text = self.render(messages, add_generation_prompt=False)
-        if not has_audio:
-            return text, None
-        return text, text[: text.rindex(AUDIO_PLACEHOLDER)]
+        return {"role": "user", "content": instruction}
 
-    def _audio_start(self, token_ids: Sequence[int], prefix: str | None) -> int:
-        """Index of the token that the audio is inserted in front of.
+    def _checked(self, turns: Sequence[Message], clips: int, argument: str) -> list[Message]:
+        """The turns with the system's in front."""
+        for turn in turns:
+            self._check(argument, turn["content"])
+        found = sum(turn["content"].count(AUDIO_PLACEHOLDER) for turn in turns)
+        if found != clips:
+            said = {0: "no clip", 1: "one clip"}.get(int(clips), f"{clips} clips")
+            expected = f"as many {AUDIO_PLACEHOLDER} as clips ({said})"
+            raise InvalidArgumentError(argument, expected, found)
+        if self.system is None or (turns and turns[0]["role"] == "system"):
+            return list(turns)
+        return [{"role": "system", "content": self.system}, *turns]
+
+    def _check(self, argument: str, content: str) -> None:
+        for marker in self.markers:
+            if marker in content:
+                raise InvalidArgumentError(
+                    argument, f"text without the chat marker {marker}", content
+                )
+
+    def _audio_starts(self, token_ids: Sequence[int], text: str) -> list[int]:
+        """Indices of the tokens that each clip is inserted in front of.
 
         After a space the published rule holds: the prefix without its last token, the space,
         which joins the placeholder.  Elsewhere: the tokens that prefix and text have in common.
         """
-        if prefix is None:
-            return 0
-        prefix_ids = self._encode(prefix)
-        if prefix.endswith(" "):
-            return len(prefix_ids) - 1
-        shared = 0
-        while shared < len(prefix_ids) and token_ids[shared] == prefix_ids[shared]:
-            shared += 1
-        return shared
+        starts, end = [], text.find(AUDIO_PLACEHOLDER)
+        while end >= 0:
+            prefix_ids = self._encode(text[:end])
+            if self.published and text[:end].endswith(" "):
+                starts.append(len(prefix_ids) - 1)
+            else:
+                pairs = zip(prefix_ids, token_ids, strict=False)
+                shared = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+                starts.append(min(len(prefix_ids), len(token_ids)) if shared is None else shared)
+            end = text.find(AUDIO_PLACEHOLDER, end + 1)
+        return starts
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -209,9 +316,3 @@ def left_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, 
         token_ids[i, longest - len(row) :] = torch.tensor(row, dtype=torch.int64)
         mask[i, longest - len(row) :] = True
     return token_ids, mask
-
-
-def _check_content(argument: str, content: str) -> None:
-    for marker in _MARKERS:
-        if marker in content:
-            raise InvalidArgumentError(argument, f"text without the chat marker {marker}", content)

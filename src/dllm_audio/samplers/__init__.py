@@ -1,7 +1,8 @@
 """Decoding: which positions, how sure, what is committed, what is reused."""
 
 from . import presets
-from .cache_policy import CachePolicy
+from .cache import CachePolicy
+from .choosing import SamplingOptions
 from .commit import (
     CommitRule,
     CommitState,
@@ -11,17 +12,20 @@ from .commit import (
     Hierarchical,
     LocalLeap,
     Threshold,
+    TimestepQuota,
 )
-from .credit import TraceCredit
+from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
 from .lengths import LengthRule, response_mask
-from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler
-from .options import SamplingOptions
-from .sampler import DecodingStep, Sampler
+from .loop import Sampler
+from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler, from_dict
+from .presets import PRESETS, preset
 from .starting import deliberate, infilling_start, remask, token_confidence
+from .state import DecodingStep
 from .streaming import stream_to
 
 __all__ = [
+    "PRESETS",
     "BlockSampler",
     "CachePolicy",
     "CachedParallelSampler",
@@ -39,9 +43,12 @@ __all__ = [
     "Sampler",
     "SamplingOptions",
     "Threshold",
+    "TimestepQuota",
     "TraceCredit",
     "deliberate",
+    "from_dict",
     "infilling_start",
+    "preset",
     "presets",
     "remask",
     "response_mask",

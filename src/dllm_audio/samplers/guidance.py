@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..protocols import KVCache
-from .prediction import widen
+from .checks import check_choice, check_number
+from .confidence import widen
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,8 @@ class ClassifierFreeGuidance:
     unconditional: str = "text"
 
     def __post_init__(self) -> None:
-        if not (self.scale >= 0 and math.isfinite(self.scale)):
-            raise InvalidArgumentError("scale", "a finite number >= 0", self.scale)
-        if self.unconditional not in ("text", "audio"):
-            raise InvalidArgumentError("unconditional", "'text' or 'audio'", self.unconditional)
+        check_number("scale", self.scale, 0)
+        check_choice("unconditional", self.unconditional, ("text", "audio"))
 
     def wrap(self, predictor: Any) -> Any:
         """A predictor of the guided logits; ``predictor`` itself when the scale is 0."""
@@ -71,6 +69,11 @@ class GuidedPredictor:
         self.mask_token_id = pair.mask_token_id
         self.eos_token_id = pair.eos_token_id
         self.device = pair.device
+
+    @property
+    def can_cache(self) -> bool:
+        """Whether the backbone keeps keys and values."""
+        return bool(getattr(self.pair, "can_cache", hasattr(self.pair, "new_cache")))
 
     @property
     def response_mask(self) -> Tensor | None:

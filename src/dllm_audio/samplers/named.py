@@ -1,15 +1,24 @@
-"""The three named samplers: thin settings of :class:`.Sampler`."""
+"""The three named samplers, thin settings of :class:`.Sampler`; and samplers from descriptions."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
 
-from ..errors import InvalidArgumentError
-from .cache_policy import CachePolicy
+from ..errors import CheckpointError, InvalidArgumentError
+from ..parts import build
+from .cache import CachePolicy
+from .checks import shown
+from .choosing import SamplingOptions
 from .commit import CommitRule, FixedQuota, Threshold
+from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
-from .options import SamplingOptions
-from .sampler import Sampler
+from .loop import Sampler
+
+Settings = TypeVar("Settings")
+_OPTIONS = tuple(field.name for field in fields(SamplingOptions))
+_KEYS = ("gen_length", "block_length", "steps", "commit", "cache", *_OPTIONS)
 
 
 class LowConfidenceSampler(Sampler):
@@ -115,9 +124,90 @@ class CachedParallelSampler(Sampler):
         super().__init__(gen_length, block_length, commit, policy, settings, steps)
 
 
-def _options(**fields: Any) -> SamplingOptions:
-    unknown = sorted(fields.keys() - SamplingOptions.__dataclass_fields__.keys())
+def from_dict(description: Mapping[str, Any]) -> Sampler:
+    """The sampler that a description describes: the inverse of :meth:`.Sampler.to_dict`.
+
+    Args:
+        description: plain JSON values, perhaps from a stranger's file: ``gen_length``; and, each
+            with a default, ``block_length`` (null: one block), ``steps`` (null: no bound beside
+            the rule's), ``commit`` (``{"name", "settings"}`` of a registered rule; null with
+            ``steps``: :class:`.FixedQuota`), ``cache`` (null, or fields of
+            :class:`.CachePolicy`), and the fields of :class:`.SamplingOptions`.
+
+    Raises:
+        InvalidArgumentError: a key that is unknown or missing, or a value that does not fit.
+
+    Example:
+        >>> rule = {"name": "threshold", "settings": {"tau": 0.9}}
+        >>> sampler = from_dict({"gen_length": 64, "block_length": 32, "commit": rule})
+        >>> sampler == Sampler(64, 32, Threshold(0.9)) == from_dict(sampler.to_dict())
+        True
+        >>> from_dict({"gen_length": 64, "treshold": 0.9})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        dllm_audio.errors.InvalidArgumentError: sampler: ... got 'treshold'
+    """
+    given = _checked_keys("sampler", description, _KEYS, required=("gen_length",))
+    length, steps = given["gen_length"], given.get("steps")
+    block = given.get("block_length")
+    options = {name: given[name] for name in _OPTIONS if name in given}
+    for name, kind in (("guidance", ClassifierFreeGuidance), ("credit", TraceCredit)):
+        if options.get(name) is not None:
+            options[name] = _read(name, kind, options[name])
+    cache = given.get("cache")
+    return Sampler(
+        length,
+        length if block is None else block,
+        _rule(given.get("commit"), steps),
+        None if cache is None else _read("cache", CachePolicy, cache),
+        SamplingOptions(**options),
+        steps,
+    )
+
+
+def _rule(description: object, steps: Any) -> CommitRule:
+    if description is None:
+        if steps is None:
+            raise InvalidArgumentError("commit", "a rule, because steps is null", None)
+        return FixedQuota(steps)
+    try:
+        rule = build("commit", description, "sampler")
+    except CheckpointError as error:
+        raise InvalidArgumentError("commit", "a registered rule and its settings", error) from error
+    if not isinstance(rule, CommitRule):
+        raise InvalidArgumentError("commit", "a CommitRule", type(rule).__name__)
+    return rule
+
+
+def _read(name: str, kind: type[Settings], value: object) -> Settings:
+    """Settings from a JSON object, strictly."""
+    known = fields(kind)  # type: ignore[arg-type]
+    required = [field.name for field in known if field.default is MISSING]
+    given = _checked_keys(name, value, [field.name for field in known], required)
+    try:
+        return kind(**given)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{name}.{error.argument}", error.expected, error.got) from error
+
+
+def _checked_keys(
+    name: str, value: object, known: Iterable[str], required: Iterable[str]
+) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(name, "an object", shown(value))
+    unknown = [key for key in value if key not in known]
     if unknown:
-        known = ", ".join(SamplingOptions.__dataclass_fields__)
-        raise InvalidArgumentError("options", f"only the fields {known}", ", ".join(unknown))
-    return SamplingOptions(**fields)
+        expected = f"only the keys {', '.join(known)}"
+        raise InvalidArgumentError(name, expected, shown(unknown[0]))
+    for key in required:
+        if key not in value:
+            raise InvalidArgumentError(f"{name}.{key}", "a value", "none")
+    return dict(value)
+
+
+def _options(**given: Any) -> SamplingOptions:
+    unknown = sorted(given.keys() - set(_OPTIONS))
+    if unknown:
+        expected = f"only the fields {', '.join(_OPTIONS)}"
+        raise InvalidArgumentError("options", expected, ", ".join(unknown))
+    return SamplingOptions(**given)

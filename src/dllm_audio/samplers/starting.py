@@ -17,7 +17,55 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import SamplerOutput
-from .prediction import widen
+from ..protocols import MaskPredictor
+from .confidence import widen
+
+
+def first_tokens(predictor: MaskPredictor, gen_length: int, start: Tensor | None) -> Tensor:
+    """What a sampler begins from.
+
+    Args:
+        predictor: gives batch size, device, token ids, and perhaps a ``response_mask [B, R]``,
+            whose padded positions hold EOS.
+        gen_length: R.
+        start: ``[B, R]`` int64 given tokens; None: all masks.
+
+    Returns:
+        ``[B, R]`` int64 of their own.
+
+    Raises:
+        ShapeError, InvalidArgumentError: what does not fit.
+    """
+    device = torch.device(getattr(predictor, "device", "cpu"))
+    mask_id = int(_attribute(predictor, "mask_token_id"))
+    if start is None:
+        size = (int(_attribute(predictor, "batch_size")), gen_length)
+        tokens = torch.full(size, mask_id, device=device)
+    else:
+        batch = getattr(predictor, "batch_size", start.shape[0])
+        if start.shape != (batch, gen_length) or start.is_floating_point():
+            expected = f"int64 [{batch}, {gen_length}]"
+            raise ShapeError("start", expected, f"{start.dtype} {list(start.shape)}")
+        tokens = start.to(device=device, dtype=torch.long, copy=True)
+        if bool((tokens < 0).any()):
+            raise InvalidArgumentError("start", "token ids >= 0", int(tokens.min()))
+    real: Tensor | None = getattr(predictor, "response_mask", None)
+    if real is None:
+        return tokens
+    if real.shape != tokens.shape:
+        raise ShapeError("response_mask", f"{list(tokens.shape)}", list(real.shape))
+    eos_id = getattr(predictor, "eos_token_id", None)
+    if eos_id is None:
+        raise InvalidArgumentError("eos_token_id", "an id, to fill padded positions", None)
+    return torch.where(real, tokens, eos_id)
+
+
+def _attribute(predictor: MaskPredictor, name: str) -> int:
+    value: int | None = getattr(predictor, name, None)
+    if value is None:
+        expected = f"a MaskPredictor with the attribute {name}"
+        raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
+    return value
 
 
 def infilling_start(
@@ -56,7 +104,7 @@ def infilling_start(
     return start
 
 
-def token_confidence(predictor: Any, tokens: Tensor, passes: int = 1) -> Tensor:
+def token_confidence(predictor: MaskPredictor, tokens: Tensor, passes: int = 1) -> Tensor:
     """How probable the model finds every token of a text, given the rest of it.
 
     Args:
@@ -144,7 +192,7 @@ def remask(
 
 def deliberate(
     sampler: Any,
-    predictor: Any,
+    predictor: MaskPredictor,
     hypothesis: SamplerOutput,
     *,
     fraction: float = 0.3,

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput
-from .sampler import Sampler
+from ..protocols import MaskPredictor
+from .loop import Sampler
 
 
 def stream_to(
     streamer: Any,
     sampler: Sampler,
-    predictor: Any,
+    predictor: MaskPredictor,
     *,
     end_token_ids: Iterable[int] | None = None,
     gap_token_id: int | None = None,

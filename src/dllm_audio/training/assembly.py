@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from ..adapters import (
     AcousticAdapter,
@@ -27,7 +28,6 @@ from . import checkpoints
 from .freezing import train_only
 from .lora import LoRASettings, attach_lora, detach_lora, merged_weights
 from .noise import derive_seed
-from .provisional import from_parts, model_sampler
 from .stages import Stage
 from .state import read_tensors
 
@@ -72,7 +72,7 @@ class Foundation:
             model.tokenizer,
             sizes,
             start=model.adapter,
-            sampler=model_sampler(model),
+            sampler=model.sampler,
         )
 
     def new_adapter(self, name: str) -> nn.Module:
@@ -158,7 +158,7 @@ def assemble(
         adapter = foundation.new_adapter(stage.adapter)
         if stage.lora is not None:
             attach_lora(backbone, stage.lora)
-    model = from_parts(
+    model = AudioDiffusionLM.from_parts(
         foundation.encoder, adapter, backbone, foundation.tokenizer, sampler=foundation.sampler
     )
     model.requires_grad_(False)
@@ -234,11 +234,11 @@ class Blueprint:
             InvalidArgumentError: a part that is not registered (says the line that would), or a
                 tokenizer that cannot be saved.
         """
-        if model.tokenizer is not None and not hasattr(model.tokenizer, "save_pretrained"):
+        if not isinstance(model.tokenizer, PreTrainedTokenizerBase | None):
             got = type(model.tokenizer).__name__
-            raise InvalidArgumentError("tokenizer", "one with save_pretrained(folder)", got)
+            raise InvalidArgumentError("tokenizer", "a transformers tokenizer, to be saved", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
-        return cls(parts, model.tokenizer, model_sampler(model), stage.lora)
+        return cls(parts, model.tokenizer, model.sampler, stage.lora)
 
     def save(self, state: Mapping[str, Tensor], folder: str | Path) -> None:
         """Write a folder that ``AudioDiffusionLM.from_pretrained`` loads; other files in it stay.
@@ -250,6 +250,8 @@ class Blueprint:
         with torch.device("meta"):
             parts = [build(kind, part, "stage") for kind, part in self.parts.items()]
         encoder, adapter, backbone = parts
-        blank = from_parts(encoder, adapter, backbone, self.tokenizer, sampler=self.sampler)
+        blank = AudioDiffusionLM.from_parts(
+            encoder, adapter, backbone, self.tokenizer, sampler=self.sampler
+        )
         blank.load_state_dict(merged_weights(state, self.lora), assign=True)
         blank.save_pretrained(folder)

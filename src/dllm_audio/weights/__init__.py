@@ -1,28 +1,35 @@
-"""Safe files: where weights are, what they hold, filling a module with them, replacing them.
+"""Safe files: where weights are, what they hold, filling a module with them.
 
 Backbones, encoders and checkpoints all read weights through this package, so that a hostile or
 damaged folder is refused in one place: no code is unpickled, a shard is a plain file name inside
 its folder, is there, and holds exactly the tensors that the index says.
 """
 
+from ..files import current_folder, read_json, replace_files  # also their old place
 from .files import check_inside, find_weight_files
 from .filling import load_weights, shorten
-from .hub import SNAPSHOT_PATTERNS, read_json, resolve_directory
+from .hub import SNAPSHOT_PATTERNS, resolve_directory
 from .pickles import check_tensors, read_pickle
-from .saving import current_folder, replace_files
-from .tensors import iter_weights
+from .placing import load_through_transformers, single_device
+from .storing import check_rebuilt, stored
+from .tensors import iter_weights, weight_shapes
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
     "check_inside",
+    "check_rebuilt",
     "check_tensors",
     "current_folder",
     "find_weight_files",
     "iter_weights",
+    "load_through_transformers",
     "load_weights",
     "read_json",
     "read_pickle",
     "replace_files",
     "resolve_directory",
     "shorten",
+    "single_device",
+    "stored",
+    "weight_shapes",
 ]

@@ -6,8 +6,8 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import CheckpointError, UnsafeCheckpointError
+from ..files import read_json
 from .filling import shorten
-from .hub import read_json
 
 SINGLE_FILE = "model.safetensors"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import DataError, InvalidArgumentError
+from ...files import parse_json
 
 TextGenerator = Callable[[str], str]
 
 # Answers of a server that may be better a moment later.
+_MAX_REPLY = 2**24  # bytes
 _TRANSIENT = (408, 409, 429, 500, 502, 503, 504)
 
 
@@ -111,7 +113,10 @@ class EndpointGenerator:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=self.timeout) as response:
-            content = json.load(response)["choices"][0]["message"]["content"]
+            reply = response.read(_MAX_REPLY + 1)
+        if len(reply) > _MAX_REPLY:
+            raise ValueError(f"more than {_MAX_REPLY} bytes")
+        content = parse_json(reply.decode("utf-8"), "reply")["choices"][0]["message"]["content"]
         if not isinstance(content, str):
             raise TypeError("content is no text")
         return content

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...errors import DataError
+from ...files import parse_json
 from .generators import TextGenerator
 
 _ATTEMPTS = 3
@@ -163,8 +163,8 @@ def _valid(generator: TextGenerator, prompt: str, attempts: int, parse: Any) -> 
         try:
             if found is None:
                 raise DataError("there is no JSON in it")
-            return parse(json.loads(found[0]))
-        except (DataError, json.JSONDecodeError) as error:
+            return parse(parse_json(found[0], "reply"))
+        except DataError as error:
             reason = str(error)
             # The reason goes back to the generator, which would else repeat itself.
             request = f"{prompt}\n\nYour last reply was not usable: {reason}"

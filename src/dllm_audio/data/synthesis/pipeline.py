@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from tqdm.auto import tqdm
 
 from ...errors import DataError
+from ...files import write_json
 from ..fields import Row
 from ..journal import Journal
 from .makers import AnswerCorrupter, ClipFacts, QuestionMaker
@@ -35,11 +36,7 @@ class Synthesized:
 
     def write(self, path: str | Path) -> None:
         """Write the rows as a JSON list; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.rows, ensure_ascii=False, indent=1), encoding="utf-8")
-        partial.replace(path)
+        write_json(path, self.rows)
 
 
 def synthesize_questions(

@@ -1,1 +1,0 @@
-"""The one place that writes files atomically, keeps JSON Lines, and reads JSON of strangers."""

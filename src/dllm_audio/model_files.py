@@ -1,0 +1,148 @@
+"""A whole model as a folder: ``config.json``, safetensors, tokenizer, processor and a card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import DllmAudioError, InvalidArgumentError
+from .files import current_folder, replace_files, write_json, write_text
+from .model_card import model_card
+from .model_config import CONFIG, PARTS, AudioDiffusionConfig
+from .parts import build, describe
+from .processor import AudioDiffusionProcessor
+from .prompts import load_tokenizer
+from .weights import check_rebuilt, iter_weights, load_weights, stored
+
+# What an earlier save may have left; any other file of the folder is the user's.
+_OUTDATED = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+    r"|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja"
+    r"|processor_config\.json"
+)
+
+
+def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionConfig:
+    """The config of a model of these parts.
+
+    Args:
+        parts: encoder, adapter and backbone as they are now.
+        fields: further fields of the config.
+
+    Raises:
+        InvalidArgumentError: a part that is not registered; says the line that would.
+    """
+    descriptions = {kind: describe(kind, parts[kind]) for kind in PARTS}
+    dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
+    return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
+
+
+def build_parts(config: AudioDiffusionConfig) -> dict[str, Any]:
+    """The three parts with new weights.
+
+    Raises:
+        CheckpointError: a description that is missing or refused.
+    """
+    source = config.name_or_path or CONFIG
+    return {kind: build(kind, config.description(kind), source) for kind in PARTS}
+
+
+def write_folder(
+    directory: str | Path,
+    config: AudioDiffusionConfig,
+    parts: Mapping[str, Any],
+    processor: AudioDiffusionProcessor | None,
+    storage_dtype: torch.dtype | None = None,
+) -> None:
+    """Save a model; until it is saved whole, the folder keeps what it held before.
+
+    Args:
+        directory: made when it does not exist; weights of an earlier save are replaced.
+        config: describes the parts.
+        parts: encoder, adapter and backbone.
+        processor: with the tokenizer; None: the model has none.
+        storage_dtype: of floating-point weights on disk; None keeps the model's. The config
+            names the parts' own dtypes, which loading restores.
+
+    Raises:
+        InvalidArgumentError: parts whose weights are not those that the config builds (LoRA,
+            layers that were put in by hand).
+        CheckpointError: the disk is full or refuses to be written to.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    if storage_dtype is not None and not storage_dtype.is_floating_point:
+        raise InvalidArgumentError("storage_dtype", "a floating-point dtype", storage_dtype)
+    for kind in PARTS:
+        mixed = len(_dtypes(parts[kind])) > 1
+        if mixed and storage_dtype is not None:
+            raise InvalidArgumentError("storage_dtype", "None where a part mixes dtypes", kind)
+    state = dict(_together(parts).state_dict())
+    _check_rebuilds(config, state)
+    with replace_files(directory, _OUTDATED) as scratch:
+        save_torch_state_dict(stored(state, storage_dtype), scratch, safe_serialization=True)
+        if processor is not None:
+            processor.save_pretrained(scratch)
+        write_json(scratch / CONFIG, config.to_dict())
+        write_text(scratch / "README.md", model_card(config, parts))
+
+
+def read_folder(
+    folder: Path, config: AudioDiffusionConfig, dtype: torch.dtype | None, device: Any
+) -> dict[str, Any]:
+    """The three parts of a saved model, filled one tensor at a time.
+
+    Raises:
+        CheckpointError: anything missing, damaged, left over or of the wrong shape.
+    """
+    dtypes = {kind: dtype or config.dtype_of(kind) for kind in PARTS}
+    with torch.device("meta"):
+        parts = build_parts(config)
+
+    def converted() -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in iter_weights(folder, device=device):
+            wanted = dtypes.get(name.partition(".")[0])
+            yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
+
+    load_weights(_together(parts), converted(), source=str(folder), device=device)
+    return parts
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a saved model, or None where it has none."""
+    return load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+
+
+def saved_folder(directory: Path) -> Path:
+    """Where the files of a saved model are."""
+    return current_folder(directory)
+
+
+def _together(parts: Mapping[str, Any]) -> nn.ModuleDict:
+    return nn.ModuleDict({n: part for n, part in parts.items() if isinstance(part, nn.Module)})
+
+
+def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> None:
+    """Refuse what could be written but not be loaded again."""
+    try:
+        with torch.device("meta"):
+            rebuilt = _together(build_parts(config)).state_dict()
+    except DllmAudioError as error:
+        raise InvalidArgumentError("model", "parts that their to_config() builds", error) from error
+    check_rebuilt(state, rebuilt, "")
+
+
+def _dtypes(part: object) -> set[torch.dtype]:
+    if not isinstance(part, nn.Module):
+        return set()
+    return {p.dtype for p in part.parameters() if p.is_floating_point()}
+
+
+def _dtype_name(part: object) -> str | None:
+    found = _dtypes(part)
+    return str(*found).removeprefix("torch.") if len(found) == 1 else None

@@ -1,0 +1,213 @@
+"""All that changes while a batch is decoded, and how rows come into work and leave it.
+
+Shape letters: B rows of the batch, N rows in work, R response positions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError
+from ..outputs import SamplerOutput, Trace
+from ..protocols import CacheablePredictor, KVCache, MaskPredictor
+from .cache import CachePolicy
+from .choosing import Chooser, SamplingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingStep:
+    """The responses after one forward pass; see :meth:`Sampler.stream`.
+
+    Attributes:
+        nfe: forward passes so far.
+        tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
+        output: the result, in the last step only.
+    """
+
+    nfe: int
+    tokens: Tensor
+    output: SamplerOutput | None = None
+
+
+@dataclass(slots=True)
+class DecodingState:
+    """All that changes while a batch is decoded.
+
+    Attributes:
+        tokens: ``[B, R]`` int64, the responses as they stand.
+        predictor: of all B rows.
+        selects: whether it can restrict its output and drop rows; otherwise it is asked for
+            everything.
+        chooser: picks tokens and measures confidence.
+        mask_id: stands for "not yet known".
+        eos_id: ends a response, or None.
+        eos_stop: whether rows end at their first EOS once everything before it is committed.
+        cache_policy: what is recomputed in a pass.
+        trace: what was committed when, or None.
+        row_nfe: forward passes that each of the B rows took part in.
+        nfe: forward passes so far.
+        start: first position of the active block.
+        end: the position after its last.
+        step: passes already spent on the block.
+        steps: passes planned for it, or None.
+        rows: which rows are in work, by their places in the batch.
+        left: masks that each of them has left in the block; 0 for a row that waits.
+        index: ``rows`` as a tensor ``[N]``, or None when they are the whole batch.
+        current: ``[N, R]`` their tokens.
+        num_masked: ``[N]`` int64 masks that they had when the block began.
+        worker: the predictor of these rows.
+        memory: keys and values of the whole batch, allocated once, or None.
+        cache: those of the rows in work.
+        prompt_is_cached: whether the cache keeps the prompts, in the order of ``rows``.
+    """
+
+    tokens: Tensor
+    predictor: MaskPredictor
+    selects: bool
+    chooser: Chooser
+    mask_id: int
+    eos_id: int | None
+    eos_stop: bool
+    cache_policy: CachePolicy
+    trace: Trace | None
+    row_nfe: list[int]
+    nfe: int = 0
+    start: int = 0
+    end: int = 0
+    step: int = 0
+    steps: int | None = None
+    rows: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    index: Tensor | None = None
+    current: Tensor = field(default_factory=lambda: torch.empty(0))
+    num_masked: Tensor = field(default_factory=lambda: torch.empty(0))
+    worker: MaskPredictor | None = None
+    memory: KVCache | None = None
+    cache: KVCache | None = None
+    prompt_is_cached: bool = False
+
+    def deciding(self) -> list[int | None]:
+        """``rows``, with None for those that wait for the others to finish the block."""
+        return [n if left else None for n, left in zip(self.rows, self.left, strict=True)]
+
+    def output(self) -> SamplerOutput:
+        """The result, once nothing is left to do; call it outside of inference mode."""
+        trace, length = self.trace, torch.full_like(self.tokens[:, 0], self.tokens.shape[1])
+        if trace is not None:
+            trace = Trace(trace.step.clone(), trace.confidence.clone())
+        if self.eos_id is not None:
+            length = (self.tokens == self.eos_id).int().cumsum(-1).eq(0).sum(-1)
+        row_nfe = torch.tensor(self.row_nfe, device=self.tokens.device)
+        return SamplerOutput(self.tokens.clone(), length, self.nfe, trace, row_nfe)
+
+
+def begin(
+    predictor: MaskPredictor,
+    tokens: Tensor,
+    options: SamplingOptions,
+    policy: CachePolicy,
+    chooser: Chooser,
+) -> DecodingState:
+    """The state before the first pass; guidance is applied here.
+
+    Raises:
+        InvalidArgumentError: options that do not fit the predictor.
+    """
+    eos_id: int | None = getattr(predictor, "eos_token_id", None)
+    if options.eos_stop and eos_id is None:
+        raise InvalidArgumentError("eos_stop", "False (the predictor has no EOS id)", True)
+    if options.guidance is not None:
+        predictor = options.guidance.wrap(predictor)
+    selects = isinstance(predictor, CacheablePredictor)
+    if policy.kind is not None and not (selects and getattr(predictor, "can_cache", True)):
+        name = type(predictor).__name__
+        warnings.warn(f"{name} cannot cache; decoding without a cache", stacklevel=2)
+        policy = CachePolicy()
+    trace = None
+    if options.trace:
+        sureness = torch.full(tokens.shape, float("nan"), device=tokens.device)
+        trace = Trace(torch.full_like(tokens, -1), sureness)
+    return DecodingState(
+        tokens=tokens,
+        predictor=predictor,
+        selects=selects,
+        chooser=chooser,
+        mask_id=int(predictor.mask_token_id),
+        eos_id=eos_id,
+        eos_stop=options.eos_stop,
+        cache_policy=policy,
+        trace=trace,
+        row_nfe=[0] * len(tokens),
+    )
+
+
+def settle(state: DecodingState, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """End the rows that the EOS rule ends, and see how far the others are.
+
+    Returns:
+        tokens ``[N, R]`` with EOS in place of every mask of an ended row, which has nothing left
+        to decide then; and ``[N]`` masks left in the block.
+    """
+    start, end = state.start, state.end
+    masked = tokens == state.mask_id
+    left = masked[:, start:end].sum(-1)
+    if not state.eos_stop or state.eos_id is None:
+        return tokens, left
+    # Only once everything before the first EOS is decided: cutting earlier would lose text.
+    is_eos = tokens[:, :end] == state.eos_id
+    before_eos = is_eos.int().cumsum(-1) == 0
+    done = is_eos.any(-1) & ~(masked[:, :end] & before_eos).any(-1)
+    return tokens.masked_fill(masked & done[:, None], state.eos_id), left.masked_fill(done, 0)
+
+
+def enter_block(state: DecodingState, start: int, end: int, steps: int | None) -> None:
+    """Put the rows in work that have masks in the block (or behind, where prompts are kept)."""
+    state.start, state.end, state.step, state.steps = start, end, 0, steps
+    state.chooser.begin_block()
+    state.tokens, masked = settle(state, state.tokens)
+    left = masked.tolist()
+    going = left
+    if state.cache_policy.keeps_prompt:
+        going = (state.tokens[:, start:] == state.mask_id).any(-1).tolist()
+    if not state.prompt_is_cached:
+        state.rows = list(range(len(left)))
+        state.index, state.worker, state.cache = None, state.predictor, state.memory
+    places = [place for place, number in enumerate(state.rows) if going[number]]
+    if not places:
+        state.left = []
+        return
+    state.left = [left[number] for number in state.rows]
+    state.current, state.num_masked = state.tokens, masked
+    if state.index is not None:
+        state.current, state.num_masked = state.tokens[state.index], masked[state.index]
+    if not state.prompt_is_cached:
+        state.cache = None  # nothing in it is worth moving
+    if len(places) < len(state.rows):
+        keep_rows(state, places)
+    if state.cache_policy.kind is not None and not state.prompt_is_cached:
+        predictor = cast(CacheablePredictor, state.predictor)
+        if state.memory is None:
+            state.memory = predictor.new_cache(state.tokens.shape[1])
+        worker = cast(CacheablePredictor, state.worker)
+        every_row = torch.arange(worker.batch_size, device=state.tokens.device)
+        state.cache = state.memory.first_rows(len(worker.cache_rows(every_row)))
+
+
+def keep_rows(state: DecodingState, places: list[int]) -> None:
+    """Go on with the rows in work at these places only."""
+    device = state.tokens.device
+    kept = torch.tensor(places, dtype=torch.long, device=device)
+    state.rows = [state.rows[place] for place in places]
+    state.left = [state.left[place] for place in places]
+    state.current, state.num_masked = state.current[kept], state.num_masked[kept]
+    state.index = torch.tensor(state.rows, dtype=torch.long, device=device)
+    if not state.selects:
+        return
+    if state.cache is not None:
+        state.cache = state.cache.keep(cast(CacheablePredictor, state.worker).cache_rows(kept))
+    state.worker = cast(CacheablePredictor, state.predictor).select(state.index)

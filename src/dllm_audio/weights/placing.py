@@ -1,0 +1,52 @@
+"""Loading through transformers where weights are spread over devices or quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from .files import find_weight_files
+from .filling import shorten
+
+
+def single_device(device_map: Any) -> bool:
+    """Whether a ``device_map`` names one device (or nothing), for which nothing need be spread."""
+    if device_map is None or isinstance(device_map, torch.device | int):
+        return True
+    if not isinstance(device_map, str):
+        return False
+    return device_map not in ("auto", "balanced", "balanced_low_0", "sequential", "disk")
+
+
+def load_through_transformers(load: Callable[..., Any], folder: Path, **options: Any) -> Any:
+    """A model by transformers' own loader, as strictly as by ours.
+
+    Args:
+        load: the inherited ``from_pretrained``.
+        folder: local, in which only safetensors count.
+        options: of ``from_pretrained``.
+
+    Raises:
+        CheckpointError: tensors that are missing, left over or misshapen, or a placement that
+            this machine cannot do.
+    """
+    find_weight_files(folder)  # refuses what lies outside the folder or is incomplete
+    try:
+        model, found = load(
+            str(folder),
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    for name in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found.get(name):
+            what = name.replace("_", " ")
+            raise CheckpointError(f"{folder}: {what}: {shorten(map(str, sorted(found[name])))}")
+    return model
