@@ -21,7 +21,8 @@ MODEL = {"model", "model_config", "model_files", "model_card", "processor"}
 # Layer -> the other layers that it may import, besides the base.
 ALLOWED: dict[str, set[str]] = {
     **{name: set() for name in BASE},
-    **{name: set() for name in ("audio", "encoders", "adapters", "prompts", "backbones")},
+    **{name: set() for name in ("audio", "adapters", "prompts", "backbones")},
+    "encoders": {"audio"},
     "diffusion": set(),
     "losses": {"diffusion"},
     "samplers": {"diffusion"},

@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, ShapeError
+from ..parts import register
 from .qformer import QFormerLayer
 
 
@@ -38,6 +39,7 @@ def evenly_spaced_taps(num_layers: int, num_taps: int | None = None) -> tuple[in
     return tuple((i + 1) * num_layers // count - 1 for i in range(count))
 
 
+@register("adapter", "acoustic")
 class AcousticAdapter(nn.Module):
     """Read each tapped layer with its own queries and mix the layers per query.
 
@@ -91,6 +93,19 @@ class AcousticAdapter(nn.Module):
         )
         self.norm = nn.LayerNorm(encoder_dim)
         self.projection = nn.Linear(encoder_dim, lm_dim)
+
+    def to_config(self) -> dict[str, float | list[int]]:
+        """Settings that build the same adapter, weights apart."""
+        return {
+            "encoder_dim": self.encoder_dim,
+            "lm_dim": self.lm_dim,
+            "taps": list(self.taps),
+            "num_heads": self.num_heads,
+            "num_queries": self.num_queries,
+            "num_layers": self.num_layers,
+            "intermediate_size": self.intermediate_size,
+            "dropout": self.dropout,
+        }
 
     def forward(self, hidden_states: Sequence[Tensor], frame_mask: Tensor | None = None) -> Tensor:
         """Embed hidden states.

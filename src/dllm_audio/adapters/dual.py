@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError
 from ..outputs import AudioEmbeddings, EncoderOutput
+from ..parts import Description, build, describe, register
 from .acoustic import AcousticAdapter
 from .semantic import SemanticAdapter
 
 
+@register("adapter", "dual")
 class DualAdapter(nn.Module):
     """Acoustic embeddings first, semantic embeddings after them (DIFFA stage 2 and later).
 
@@ -42,6 +44,20 @@ class DualAdapter(nn.Module):
             raise InvalidArgumentError("acoustic", f"lm_dim {semantic.lm_dim}", acoustic.lm_dim)
         self.semantic, self.acoustic, self.mask_frames = semantic, acoustic, mask_frames
 
+    def to_config(self) -> Description:
+        """Settings: descriptions of the two adapters."""
+        parts = {
+            name: describe("adapter", getattr(self, name)) for name in ("semantic", "acoustic")
+        }
+        return {**parts, "mask_frames": self.mask_frames}
+
+    @classmethod
+    def from_config(cls, values: Description) -> DualAdapter:
+        """Built from :meth:`to_config`'s settings."""
+        rest = {k: v for k, v in values.items() if k not in ("semantic", "acoustic")}
+        parts = (build("adapter", values.get(name), name) for name in ("semantic", "acoustic"))
+        return cls(*parts, **rest)
+
     def forward(self, encoder_output: EncoderOutput) -> AudioEmbeddings:
         """Embed a batch: ``[B, Q + S // stride, D]``, valid lengths ``lengths // stride + Q``."""
         mask = None
@@ -53,6 +69,7 @@ class DualAdapter(nn.Module):
         return _prepend(acoustic, self.semantic, encoder_output)
 
 
+@register("adapter", "prompted")
 class PromptedSemanticAdapter(nn.Module):
     """Learned prompt vectors, then semantic embeddings (DIFFA stage 1).
 
@@ -80,6 +97,16 @@ class PromptedSemanticAdapter(nn.Module):
         vectors = nn.Parameter(torch.randn(num_prompts, semantic.lm_dim)) if num_prompts else None
         self.register_parameter("prompts", vectors)
         self.prompts: nn.Parameter | None
+
+    def to_config(self) -> Description:
+        """Settings: a description of the semantic adapter, and the number of vectors."""
+        return {"semantic": describe("adapter", self.semantic), "num_prompts": self.num_prompts}
+
+    @classmethod
+    def from_config(cls, values: Description) -> PromptedSemanticAdapter:
+        """Built from :meth:`to_config`'s settings."""
+        rest = {k: v for k, v in values.items() if k != "semantic"}
+        return cls(build("adapter", values.get("semantic"), "semantic"), **rest)
 
     def forward(self, encoder_output: EncoderOutput) -> AudioEmbeddings:
         """Embed a batch: ``[B, num_prompts + S // stride, D]`` and their valid lengths."""

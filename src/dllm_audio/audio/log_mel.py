@@ -10,14 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import (
-    AudioTooLongError,
-    EmptyAudioError,
-    InvalidArgumentError,
-    NonFiniteAudioError,
-    ShapeError,
-)
+from ..errors import InvalidArgumentError, NonFiniteAudioError
 from .units import CHUNK_LENGTH, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT, SAMPLING_RATE
+from .waveforms import checked_waveforms
 
 _MAX_MELS = 128  # with many more, the lowest filters fall between two bins of the spectrum
 _MIN_FRAMES = 2  # reflection at the ends needs more than half an FFT of samples
@@ -29,7 +24,7 @@ class LogMel:
     """Log-mel spectrogram of 16 kHz waveforms, padded to the encoder's window.
 
     Every item is normalized by its own maximum and computed alone: its features are bit-equal
-    whatever else is in the batch.
+    whatever else is in the batch, and whatever torch's default dtype is.
 
     Args:
         n_mels: mel filters, 80 or 128 for the published encoders.
@@ -80,7 +75,8 @@ class LogMel:
             NonFiniteAudioError: NaN or infinite samples.
             AudioTooLongError: a waveform longer than the window, unless ``crop``.
         """
-        items = self._check(waveforms)
+        window = self.window_frames * HOP_LENGTH
+        items = checked_waveforms(waveforms, window, SAMPLING_RATE, crop=self.crop)
         features = [self._features(waveform) for waveform in items]
         lengths = [-(-len(waveform) // HOP_LENGTH) for waveform in items]
         batch = torch.stack(features)
@@ -97,32 +93,6 @@ class LogMel:
         options = f"n_mels={self.n_mels}, chunk_length={self.chunk_length}, crop={self.crop}"
         return f"{type(self).__name__}({options})"
 
-    def _check(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        if isinstance(waveforms, Tensor) or not isinstance(waveforms, Sequence) or not waveforms:
-            got = type(waveforms).__name__ if not isinstance(waveforms, Sequence) else "none"
-            raise InvalidArgumentError("waveforms", "a list of at least one tensor", got)
-        items = []
-        window = self.window_frames * HOP_LENGTH
-        for index, waveform in enumerate(waveforms):
-            name = f"waveforms[{index}]"
-            if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
-                got = getattr(waveform, "dtype", type(waveform).__name__)
-                raise InvalidArgumentError(name, "a floating point tensor", got)
-            if waveform.dim() != 1:
-                raise ShapeError(name, "shape [T], mono", list(waveform.shape))
-            if waveform.device != waveforms[0].device:
-                raise InvalidArgumentError(name, f"device {waveforms[0].device}", waveform.device)
-            if not len(waveform):
-                raise EmptyAudioError(f"{name}: holds no samples")
-            if len(waveform) > window and not self.crop:
-                raise AudioTooLongError(
-                    f"{name}: expected at most {self.chunk_length:g} s, got "
-                    f"{len(waveform) / SAMPLING_RATE:.2f} s; pass crop=True to keep the beginning, "
-                    "or cut it into windows first"
-                )
-            items.append(waveform[:window].float())
-        return items
-
     def _features(self, waveform: Tensor) -> Tensor:
         """``[n_mels, window_frames]`` of one item."""
         # Frames beyond the sound see zeros only, so their value is known without computing it.
@@ -133,7 +103,7 @@ class LogMel:
             padded,
             N_FFT,
             HOP_LENGTH,
-            window=torch.hann_window(N_FFT, device=waveform.device),
+            window=torch.hann_window(N_FFT, dtype=torch.float32, device=waveform.device),
             return_complex=True,
         )
         power = spectrum[:, :frames].abs().square()

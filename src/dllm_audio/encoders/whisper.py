@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as WhisperEncoderModule
 
+from ..audio import LogMel
+from ..audio.units import HOP_LENGTH, SAMPLING_RATE
 from ..errors import CheckpointError, InvalidArgumentError, ShapeError
 from ..outputs import EncoderOutput
+from ..parts import register
 from ..weights import iter_weights, load_weights, resolve_directory
-from .config import check_config, read_config
+from .config import check_config, config_from, plain_config, read_config
 from .names import from_hub_name
 from .openai import openai_config, openai_weights, read_openai
 
@@ -23,8 +26,9 @@ _FRAMES_PER_POSITION = 2  # stride of the second convolution
 _MEL_FRAMES_PER_SECOND = 100
 
 
+@register("encoder", "whisper")
 class WhisperEncoder(nn.Module):
-    """Whisper encoder: log-mel features to frames, frozen unless asked.
+    """Whisper encoder: waveforms through log-mel features to frames, frozen unless asked.
 
     The encoder runs over the whole padded window without a mask, as Whisper was trained; the
     valid lengths tell which frames hold sound.
@@ -43,7 +47,7 @@ class WhisperEncoder(nn.Module):
         >>> config = WhisperConfig(d_model=32, encoder_layers=2, encoder_attention_heads=2,
         ...                        encoder_ffn_dim=64, max_source_positions=50)
         >>> encoder = WhisperEncoder(config)
-        >>> output = encoder(torch.zeros(1, 80, encoder.window_frames), torch.tensor([60]))
+        >>> output = encoder(*encoder.features([torch.zeros(9600)]))  # 0.6 s
         >>> output.last_hidden_state.shape, len(output.hidden_states), output.lengths.tolist()
         (torch.Size([1, 30, 32]), 3, [30])
     """
@@ -63,7 +67,7 @@ class WhisperEncoder(nn.Module):
         id_or_dir: str | Path,
         *,
         dtype: torch.dtype | None = torch.float32,
-        device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         revision: str | None = None,
         trainable: bool = False,
     ) -> WhisperEncoder:
@@ -74,7 +78,7 @@ class WhisperEncoder(nn.Module):
         Args:
             id_or_dir: local directory or hub id, such as ``"openai/whisper-small"``.
             dtype: of the weights; None keeps what the file holds.
-            device: where the weights are placed; None: the CPU.
+            device_map: where the weights are placed; None: the CPU.
             revision: branch, tag or commit on the hub.
             trainable: see the class.
 
@@ -83,9 +87,9 @@ class WhisperEncoder(nn.Module):
             UnsafeCheckpointError: the checkpoint reaches outside its directory.
         """
         root = resolve_directory(id_or_dir, revision)
-        config = read_config(root)
+        config = read_config(root, "whisper")
         pairs = iter_weights(
-            root, device or "cpu", wanted=lambda name: from_hub_name(name) is not None
+            root, device_map or "cpu", wanted=lambda name: from_hub_name(name) is not None
         )
         renamed = ((str(from_hub_name(name)), tensor) for name, tensor in pairs)
         return cls._filled(config, renamed, str(root), dtype=dtype, trainable=trainable)
@@ -96,7 +100,7 @@ class WhisperEncoder(nn.Module):
         name_or_model: Any,
         *,
         dtype: torch.dtype | None = torch.float32,
-        device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         trainable: bool = False,
     ) -> WhisperEncoder:
         """Load the encoder half of an openai-whisper model.
@@ -106,7 +110,7 @@ class WhisperEncoder(nn.Module):
                 openai-whisper), a checkpoint file of its layout, or a loaded model, whose
                 weights are copied.
             dtype: of the weights; None keeps what the model holds.
-            device: where the weights are placed; None: where the model is.
+            device_map: where the weights are placed; None: where the model is.
             trainable: see the class.
 
         Raises:
@@ -117,7 +121,7 @@ class WhisperEncoder(nn.Module):
         dims, state = read_openai(name_or_model)
         source = name_or_model if isinstance(name_or_model, str | Path) else "name_or_model"
         config = openai_config(dims, str(source))
-        weights = ((name, tensor.to(device)) for name, tensor in openai_weights(state))
+        weights = ((name, tensor.to(device_map)) for name, tensor in openai_weights(state))
         return cls._filled(config, weights, str(source), dtype=dtype, trainable=trainable)
 
     @classmethod
@@ -137,6 +141,22 @@ class WhisperEncoder(nn.Module):
             raise CheckpointError(f"{source}: {error}") from error
         load_weights(encoder.model, weights, source=source, dtype=dtype)
         return encoder
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any]) -> WhisperEncoder:
+        """An encoder of these sizes with new weights.
+
+        Raises:
+            CheckpointError: values that no encoder can be built from; names them.
+        """
+        try:
+            return cls(config_from(values, "whisper"))
+        except InvalidArgumentError as error:
+            raise CheckpointError(f"whisper: {error}") from error
+
+    def to_config(self) -> dict[str, Any]:
+        """Every setting of the WhisperConfig, as plain JSON values."""
+        return plain_config(self.config)
 
     @property
     def hidden_size(self) -> int:
@@ -159,14 +179,36 @@ class WhisperEncoder(nn.Module):
         return self.config.num_mel_bins
 
     @property
+    def sampling_rate(self) -> int:
+        """Samples per second that :meth:`features` expects."""
+        return SAMPLING_RATE
+
+    @property
     def window_frames(self) -> int:
         """Mel frames (100 Hz) of the window that the features must fill."""
         return _FRAMES_PER_POSITION * self.config.max_source_positions
 
     @property
     def window_seconds(self) -> float:
-        """Length of the window in seconds, the ``chunk_length`` of the matching ``LogMel``."""
+        """Longest clip in seconds."""
         return self.window_frames / _MEL_FRAMES_PER_SECOND
+
+    def features(self, waveforms: Sequence[Tensor], *, crop: bool = False) -> tuple[Tensor, Tensor]:
+        """Log-mel features of waveforms; see :class:`dllm_audio.LogMel`.
+
+        Args:
+            waveforms: one floating point ``[T]`` per item at 16 kHz.
+            crop: keep the first window of a longer clip instead of raising.
+
+        Returns:
+            ``[B, n_mels, window_frames]`` float32, and the mel frames ``[B]`` that hold sound.
+        """
+        log_mel = LogMel(self.n_mels, chunk_length=self.window_seconds, crop=crop)
+        return log_mel(waveforms)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Encoder frames (50 Hz) of a clip of so many samples."""
+        return _positions(-(-num_samples // HOP_LENGTH))
 
     @property
     def trainable(self) -> bool:

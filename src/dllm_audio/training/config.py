@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..checkpoints import load_diffa
 from ..data import EosPadding
 from ..errors import CheckpointError, InvalidArgumentError
 from ..losses import ElboSampling
@@ -156,13 +157,14 @@ class RunConfig:
         """
         dtype: torch.dtype = getattr(torch, self.dtype)
         if self.start is None:
-            parts = (_load(kind, getattr(self, kind), dtype) for kind in _USUAL)
-            foundation = Foundation(*parts, self._tokenizer(), self.adapters)
+            encoder, backbone = (_load(kind, getattr(self, kind), dtype) for kind in _USUAL)
+            foundation = Foundation(encoder, backbone, None, self.adapters)
         else:
             foundation = Foundation.from_model(self._load_start(), self.adapters)
-        encoder: Any = foundation.encoder
-        backbone: Any = foundation.backbone
-        encoder.to(dtype), backbone.to(dtype)
+        if foundation.tokenizer is None or self.tokenizer is not None:
+            foundation = replace(foundation, tokenizer=self._tokenizer())
+        for part in (foundation.encoder, foundation.backbone):
+            part.to(dtype)  # type: ignore[union-attr]
         return foundation
 
     def load_data(self, stage: Stage, foundation: Foundation) -> StageData:
@@ -187,8 +189,6 @@ class RunConfig:
         assert self.start is not None
         if self.encoder is None:
             return AudioDiffusionLM.from_pretrained(self.start)
-        from ..checkpoints import load_diffa
-
         whisper, llada = self.encoder, self.backbone
         if not isinstance(whisper, str) or not isinstance(llada, str):
             expected = "a Whisper and a LLaDA, because 'start' is a published checkpoint"
@@ -198,7 +198,8 @@ class RunConfig:
     def _tokenizer(self) -> Any:
         source = self.tokenizer
         if source is None:
-            source = self.backbone if isinstance(self.backbone, str) else self.backbone.get("from")  # type: ignore[union-attr]
+            backbone = self.backbone or {}
+            source = backbone if isinstance(backbone, str) else backbone.get("from")
         if source is None:
             raise InvalidArgumentError("tokenizer", "one, for a backbone without weights", None)
         return load_tokenizer(resolve_directory(source, None, ("*.json",)))
