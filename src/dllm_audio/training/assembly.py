@@ -233,7 +233,7 @@ class Blueprint:
             got = type(model.tokenizer).__name__
             raise InvalidArgumentError("tokenizer", "one with save_pretrained(folder)", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
-        return cls(parts, model.tokenizer, model_sampler(model), stage.lora)
+        return cls(parts, model.tokenizer, model.sampler, stage.lora)
 
     def save(self, state: Mapping[str, Tensor], folder: str | Path) -> None:
         """Write a folder that ``AudioDiffusionLM.from_pretrained`` loads; other files in it stay.
