@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dllm_audio import AudioDiffusionLM, SemanticAdapter, register, toy
+from dllm_audio import AudioDiffusionLM, PromptedSemanticAdapter, SemanticAdapter, register, toy
 
 
 @register("backbone", "bag-of-words")
@@ -35,7 +35,7 @@ class BagOfWords(nn.Module):
 
 
 small, clip = toy.small_model(), toy.clips()[0]
-adapter = SemanticAdapter(small.encoder.hidden_size, lm_dim=32)
+adapter = PromptedSemanticAdapter(SemanticAdapter(small.encoder.hidden_size, lm_dim=32), 4)
 backbone = BagOfWords(32, len(small.tokenizer), mask_token_id=5, eos_token_id=1)
 model = AudioDiffusionLM.from_parts(small.encoder, adapter, backbone, small.tokenizer)
 answer = model.generate(prompts="What is said?", audio=clip.waveform)

@@ -5,7 +5,14 @@ import tempfile
 import torch
 from torch import Tensor, nn
 
-from dllm_audio import AudioDiffusionLM, EncoderOutput, SemanticAdapter, register, toy
+from dllm_audio import (
+    AudioDiffusionLM,
+    EncoderOutput,
+    PromptedSemanticAdapter,
+    SemanticAdapter,
+    register,
+    toy,
+)
 
 
 @register("encoder", "one-convolution")
@@ -20,11 +27,9 @@ class OneConvolution(nn.Module):
         self.convolution = nn.Conv1d(1, hidden_size, kernel_size=hop, stride=hop)
 
     def to_config(self) -> dict[str, int]:
-        """What builds the same encoder again, weights apart."""
         return {"hidden_size": self.hidden_size, "hop": self.hop}
 
     def features(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Front end: samples ``[B, T]`` and how many are a row's own."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         return nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths
 
@@ -35,7 +40,7 @@ class OneConvolution(nn.Module):
 
 
 small, clip = toy.small_model(), toy.clips()[0]
-adapter = SemanticAdapter(encoder_dim=32, lm_dim=small.backbone.config.d_model)
+adapter = PromptedSemanticAdapter(SemanticAdapter(32, small.backbone.config.d_model), 4)
 model = AudioDiffusionLM.from_parts(OneConvolution(32), adapter, small.backbone, small.tokenizer)
 answer = model.generate(prompts="What is said?", audio=clip.waveform)
 with tempfile.TemporaryDirectory() as folder:
