@@ -161,8 +161,8 @@ def test_several_clips_of_a_row_go_to_their_places_in_order(tokens: list, clips:
     ],
 )
 def test_misuse_is_named(name: str, changes: dict) -> None:
+    arguments = _arguments(**changes)
+    places = arguments.pop("audio"), arguments.pop("audio_start"), arguments.pop("rows", None)
     with pytest.raises((InvalidArgumentError, ShapeError)) as caught:
-        arguments = _arguments(**changes)
-        places = arguments.pop("audio"), arguments.pop("audio_start"), arguments.pop("rows", None)
         splice(**arguments, placed=at(*places))
     assert caught.value.argument == name
