@@ -26,12 +26,12 @@ class EveryNth(nn.Module):
         return AudioEmbeddings(embeds, (heard.lengths - 1) // self.stride + 1)
 
 
-small, clip = toy.small_model(), toy.clips()[0]
+small = toy.small_model()
+question = {"prompts": "What is said?", "audio": toy.clips()[0].waveform}
 adapter = EveryNth(small.encoder.hidden_size, small.backbone.config.d_model)
 model = AudioDiffusionLM.from_parts(small.encoder, adapter, small.backbone, small.tokenizer)
-answer = model.generate(prompts="What is said?", audio=clip.waveform)
+answer = model.generate(**question)
 with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)
     loaded = AudioDiffusionLM.from_pretrained(folder)
-again = loaded.generate(prompts="What is said?", audio=clip.waveform)
-assert again.output.tokens.equal(answer.output.tokens)
+assert loaded.generate(**question).output.tokens.equal(answer.output.tokens)

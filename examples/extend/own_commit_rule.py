@@ -23,15 +23,15 @@ class SurerShare(CommitRule):
         return state.candidates & (rank < (self.share * masked).ceil())
 
 
-small, clip = toy.small_model(), toy.clips()[0]
+small = toy.small_model()
+question = {"prompts": "What is said?", "audio": toy.clips()[0].waveform}
 model = AudioDiffusionLM.from_parts(
     small.encoder, small.adapter, small.backbone, small.tokenizer,
     sampler=CachedParallelSampler(gen_length=16, block_length=16, commit=SurerShare(0.3)),
 )  # fmt: skip
-answer = model.generate(prompts="What is said?", audio=clip.waveform)
+answer = model.generate(**question)
 with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)
     loaded = AudioDiffusionLM.from_pretrained(folder)
-again = loaded.generate(prompts="What is said?", audio=clip.waveform)
-assert again.output.tokens.equal(answer.output.tokens)
+assert loaded.generate(**question).output.tokens.equal(answer.output.tokens)
 print(answer.texts, f"in {answer.output.nfe} forward passes")
