@@ -17,10 +17,10 @@ from dllm_audio.evaluation.asr import (
 from dllm_audio.evaluation.choices import parse_choices, permute_choices
 from dllm_audio.evaluation.multiple_choice import MMAR, MMAU, MMSU
 from dllm_audio.evaluation.registry import BENCHMARKS, get_benchmark
-from dllm_audio.evaluation.settings import DecodeSettings
 from dllm_audio.evaluation.sources import rows_source
 from dllm_audio.evaluation.task import make_task
 from dllm_audio.evaluation.voicebench import PROMPT, SUBSETS, VoiceBench, export_name, is_refusal
+from dllm_audio.samplers import preset
 
 MMSU_ROW = {
     "id": 7, "question": "Who?", "choice_a": "he", "choice_b": "she", "choice_c": "it",
@@ -32,7 +32,7 @@ MMAU_ROW = {"id": "u1", "question": "What?", "choices": ["rain", "a dog"], "answ
 
 def test_decode_settings_are_the_published_ones() -> None:
     steps = {
-        name: {preset: s.steps for preset, s in benchmark.presets.items()}
+        name: {key: preset(of).plan()[0] for key, of in benchmark.presets.items()}
         for name, benchmark in BENCHMARKS.items()
     }
     assert steps["mmsu"] == {"diffa-2": 16, "diffa": 4}
@@ -40,9 +40,12 @@ def test_decode_settings_are_the_published_ones() -> None:
         assert steps[name] == {"diffa-2": 16, "diffa": 16}
     assert set(steps["librispeech-other"].values()) == {128}
     for benchmark in BENCHMARKS.values():
-        for preset in benchmark.presets.values():
-            assert preset.steps == preset.gen_length == preset.block_length
-            assert preset.temperature == 0.0
+        for name in benchmark.presets.values():
+            sampler = preset(name)
+            assert sampler.plan() == [sampler.gen_length]
+            assert sampler.block_length == sampler.gen_length
+            assert sampler.cache.kind is None
+            assert sampler.options.temperature == 0.0
 
 
 def test_items_carry_prompt_answer_and_choices() -> None:
@@ -239,18 +242,3 @@ def test_refusals_are_told_by_their_wording(response: str, refused: bool) -> Non
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(InvalidArgumentError, match="mmsu, mmau, mmar"):
         get_benchmark("mmlu")
-
-
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [
-        ({"steps": 4, "gen_length": 4, "sampler": "beam"}, "sampler"),
-        ({"steps": 4, "gen_length": 4, "threshold": 0.9}, "sampler"),
-        ({"steps": None, "gen_length": 4}, "steps"),
-        ({"steps": None, "gen_length": 4, "sampler": "cached", "threshold": 0.9, "factor": 1.0},
-         "factor"),
-    ],
-)  # fmt: skip
-def test_contradictory_decode_settings_are_refused(options: dict, argument: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"^{argument}:"):
-        DecodeSettings(**options)
