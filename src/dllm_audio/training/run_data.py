@@ -180,10 +180,10 @@ def audio_positions(foundation: Foundation, stage: Stage) -> Callable[[float], i
     if isinstance(encoder, WhisperEncoder):
         with torch.device("meta"):
             adapter: Any = foundation.new_adapter(stage.adapter)
-        if isinstance(adapter, DualAdapter | PromptedSemanticAdapter):
-            dual = isinstance(adapter, DualAdapter)
-            prefix = adapter.acoustic.num_queries if dual else adapter.num_prompts
-            stride = adapter.semantic.stride
+        if type(adapter) in (DualAdapter, PromptedSemanticAdapter):
+            dual = type(adapter) is DualAdapter
+            prefix: int = adapter.acoustic.num_queries if dual else adapter.num_prompts
+            stride: int = adapter.semantic.stride
             # Whisper halves the mel frames.
             return lambda seconds: prefix + -(-_mel_frames(seconds) // 2) // stride
     adapter = foundation.new_adapter(stage.adapter).eval()
