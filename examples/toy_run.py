@@ -124,10 +124,13 @@ def train(stages: Sequence[Planned], args: argparse.Namespace) -> None:
 
 
 def foundation() -> Foundation:
-    """What no stage trains: encoder, language model, tokenizer; and the adapters' sizes."""
+    """What no stage trains, and the sizes of the adapters; both are those of the small model."""
     small = toy.small_model(torch.float32)
-    sizes = {"dual": describe("adapter", small.adapter)["settings"]}
-    return Foundation(small.encoder, small.backbone, small.tokenizer, sizes, sampler=small.sampler)
+    dual = describe("adapter", small.adapter)["settings"]
+    sizes = {"dual": dual, "prompted": {"num_prompts": 20}}
+    return Foundation(
+        small.encoder, small.backbone, small.tokenizer, sizes, sampler=small.default_sampler()
+    )
 
 
 def train_stage(
@@ -146,6 +149,7 @@ def train_stage(
     steps = stage.optimization.max_steps
     settings = LoopSettings(save_steps=max(steps // 10, 1), eval_steps=max(steps // 5, 1))
     run_stage(stage, model, learns_from(), folder, seed=args.seed, settings=settings)
+    print(f"{stage.name}: try dllm-audio answer --model {folder}")
     return model.eval()
 
 

@@ -1,10 +1,14 @@
-"""The examples as a user starts them, two steps per stage."""
+"""The examples that train, as a user starts them, two steps per stage."""
 
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,9 +26,9 @@ def start(monkeypatch: pytest.MonkeyPatch):
 
     def start(name: str, *arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        return end.value.code or 0
+        return ended.value.code
 
     return start
 
@@ -32,18 +36,18 @@ def start(monkeypatch: pytest.MonkeyPatch):
 def test_all_stages_of_diffa2(start, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert start("diffa2_sft", "--max-steps", 2, "--output", tmp_path) == 0
     shown = capsys.readouterr().out
+    record = ToyDataset("heldout", 1)[0]
     for number in (1, 2, 3, 4):
         folder = tmp_path / f"stage{number}"
         assert f"| stage{number} | " in shown
         assert (folder / "curves.png").exists()
         results = json.loads((folder / "results.json").read_text())
         assert set(results) == {"semantic", "acoustic", "mixed", "all", "preference"}
-        progress = json.loads((folder / "checkpoint-2" / "progress.json").read_text())
-        assert any("eval_loss" in entry for entry in progress["history"])
-    model = AudioDiffusionLM.from_pretrained(tmp_path / "stage4")
-    record = ToyDataset("heldout", 1)[0]
-    answer = model.generate(audio=torch.from_numpy(record.waveform), prompts=record.prompt)
-    assert len(answer.texts) == 1
+        # Each stage is a model to use.
+        model = AudioDiffusionLM.from_pretrained(folder)
+        answer = model.generate(audio=torch.from_numpy(record.waveform), prompts=record.prompt)
+        assert len(answer.texts) == 1
+        assert answer.output.tokens.shape == (1, 16)
     assert start("diffa2_sft", "--max-steps", 2, "--output", tmp_path) == 0
     assert "stage4: complete" in capsys.readouterr().out
     # Two steps are not passed off as a whole run, nor as one with another seed.
@@ -57,6 +61,7 @@ def test_both_stages_of_diffa(start, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "run this stage first" in capsys.readouterr().err
     for name in ("diffa_stage1", "diffa_stage2"):
         assert start(name, "--max-steps", 2, "--output", tmp_path) == 0
+    assert "try dllm-audio answer --model" in capsys.readouterr().out
     assert AudioDiffusionLM.from_pretrained(tmp_path / "stage2").adapter.acoustic
 
 
@@ -66,3 +71,22 @@ def test_help(start, name: str, capsys: pytest.CaptureFixture) -> None:
     shown = capsys.readouterr().out
     for option in ("--stage", "--max-steps", "--output", "--seed"):
         assert option in shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_it_says_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    with (tmp_path / "errors").open("w") as errors:
+        run = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "diffa2_sft.py"), "--output", str(tmp_path / "run")],
+            stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ},
+        )  # fmt: skip
+        deadline = time.monotonic() + 240
+        while not (tmp_path / "run" / "features").exists():  # it makes clips, in processes
+            assert run.poll() is None, (tmp_path / "errors").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        run.send_signal(number)
+        assert run.wait(timeout=240) == 128 + number
+    shown = (tmp_path / "errors").read_text()
+    assert "stopped; the same command goes on" in shown
+    assert "Traceback" not in shown

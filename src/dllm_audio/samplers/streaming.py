@@ -45,11 +45,9 @@ def stream_to(
         InvalidArgumentError: a predictor of several rows.
 
     Example:
-        >>> from dllm_audio import CachedParallelSampler
-        >>> from dllm_audio.toy import clips, small_model
+        >>> from dllm_audio import CachedParallelSampler, toy
         >>> from transformers import TextStreamer
-        >>> model = small_model()
-        >>> clip = next(clip for clip in clips() if clip.path.stem == "four_digits")
+        >>> model, clip = toy.small_model(), toy.clips()[0]
         >>> predictor = model.prepare(audio=clip.path, prompts="What is said?")
         >>> streamer = TextStreamer(model.tokenizer, skip_special_tokens=True)
         >>> output = stream_to(streamer, CachedParallelSampler(16, 16), predictor,
