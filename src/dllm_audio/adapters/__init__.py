@@ -1,7 +1,6 @@
 """Adapters: from encoder frames to embeddings in the backbone's space."""
 
 from .acoustic import AcousticAdapter, evenly_spaced_taps
-from .config import adapter_from_config, adapter_to_config
 from .dual import DualAdapter, PromptedSemanticAdapter
 from .semantic import SemanticAdapter
 
@@ -10,7 +9,5 @@ __all__ = [
     "DualAdapter",
     "PromptedSemanticAdapter",
     "SemanticAdapter",
-    "adapter_from_config",
-    "adapter_to_config",
     "evenly_spaced_taps",
 ]
