@@ -66,6 +66,10 @@ class TransformersEncoder(nn.Module):
         if not isinstance(feature_extractor, SequenceFeatureExtractor):
             got = type(feature_extractor).__name__
             raise InvalidArgumentError("feature_extractor", "one of transformers for audio", got)
+        names = feature_extractor.model_input_names
+        if not names or names[0] != model.main_input_name:
+            expected = f"one that gives {model.main_input_name!r}, which the model reads"
+            raise InvalidArgumentError("feature_extractor", expected, names)
         self.config = model.config
         self.model = model.get_encoder() if self.config.is_encoder_decoder else model
         self.feature_extractor = feature_extractor
