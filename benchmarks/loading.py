@@ -8,14 +8,15 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from dllm_audio import LLaDA
-from dllm_audio.backbones.loading import published_name
 
 LOADING_LIMIT = 4 * 2**30  # bytes; larger files would measure the disk
 
 
 def write_checkpoint(backbone: LLaDA, folder: Path) -> None:
     """``config.json`` and ``model.safetensors`` under LLaDA's published names."""
-    tensors = {published_name(k): v.cpu().contiguous() for k, v in backbone.state_dict().items()}
+    tensors = {
+        LLaDA.names.published(k): v.cpu().contiguous() for k, v in backbone.state_dict().items()
+    }
     save_file(tensors, folder / "model.safetensors")
     config = json.dumps(backbone.config.to_dict())
     (folder / "config.json").write_text(config, encoding="utf-8")

@@ -312,7 +312,7 @@ def test_loading_time(run: Run, tmp_path: Path) -> None:
     if size > LOADING_LIMIT or shutil.disk_usage(tmp_path).free < 2 * size:
         pytest.skip(f"writing {size / 1e9:.0f} GB first would take longer than it tells")
     write_checkpoint(run.backbone, tmp_path)
-    loaded = LLaDA.from_pretrained(tmp_path, dtype=run.dtype, device=run.device)
+    loaded = LLaDA.from_pretrained(tmp_path, dtype=run.dtype, device_map=run.device)
     assert torch.equal(loaded.ff_out.weight, run.backbone.ff_out.weight)
     file = tmp_path / "model.safetensors"
     _compare(
@@ -321,7 +321,7 @@ def test_loading_time(run: Run, tmp_path: Path) -> None:
         ("read the file", lambda: file.read_bytes()),
         (
             "LLaDA.from_pretrained",
-            lambda: LLaDA.from_pretrained(tmp_path, dtype=run.dtype, device=run.device),
+            lambda: LLaDA.from_pretrained(tmp_path, dtype=run.dtype, device_map=run.device),
         ),
         bytes=size,
     )

@@ -31,8 +31,8 @@ from dllm_audio import (
     LocalLeap,
     Threshold,
 )
-from dllm_audio.toy import ASSETS, FAMILIES, ToyDataset
 from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
+from dllm_audio.toy import ASSETS, FAMILIES, ToyDataset
 
 SEED = 23
 LENGTH, BLOCK = 16, 8

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from dllm_audio import AudioDiffusionLM, CachedParallelSampler, Threshold
-from dllm_audio.toy import ASSETS
 from dllm_audio.errors import DllmAudioError, MissingDependencyError
 from dllm_audio.outputs import Generation, Trace
 from dllm_audio.samplers.plotting import plot_trace
+from dllm_audio.toy import ASSETS
 
 PICTURED = 3  # the longest answers
 

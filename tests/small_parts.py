@@ -13,6 +13,7 @@ from dllm_audio import (
     AcousticAdapter,
     AudioDiffusionLM,
     AudioEmbeddings,
+    CachedParallelSampler,
     DualAdapter,
     LLaDA,
     LLaDAConfig,
@@ -93,12 +94,12 @@ def small_model(tokenizer: Any = None, **changes: Any) -> AudioDiffusionLM:
         SemanticAdapter(16, WIDTH),
         AcousticAdapter(16, WIDTH, (0, 1), 2, num_queries=3, intermediate_size=24),
     )
-    return AudioDiffusionLM(
+    return AudioDiffusionLM.from_parts(
         encoder,
         adapter,
         backbone,
         tokenizer,
-        generation={"gen_length": 8, "block_length": 4},
+        sampler=CachedParallelSampler(8, 4),
     )
 
 

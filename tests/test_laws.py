@@ -32,7 +32,6 @@ from dllm_audio import (
     WhisperEncoder,
     condition,
 )
-from dllm_audio.backbones.loading import native_name
 from dllm_audio.checkpoints import from_published
 from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, random_audio, same, small_llada
@@ -56,7 +55,9 @@ def original() -> AudioDiffusionLM:
     )
     adapter.load_state_dict({n: t for n, t in adapters.items() if n != "prompts"})
     llada = LLaDA(LLaDAConfig.from_dict(load_golden_json("llada_config")))
-    llada.load_state_dict({native_name(n): t for n, t in load_golden("llada_weights").items()})
+    llada.load_state_dict(
+        {LLaDA.names.native(n): t for n, t in load_golden("llada_weights").items()}
+    )
     return AudioDiffusionLM(encoder, adapter, llada).eval()
 
 

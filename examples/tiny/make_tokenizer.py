@@ -15,9 +15,9 @@ from settings import VOCAB_SIZE
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from dllm_audio.prompts.template import AUDIO_INTRODUCTION, SYSTEM_PROMPT
 from dllm_audio.toy import COMMANDS, DIGITS
 from dllm_audio.toy.signals import EVENTS
-from dllm_audio.prompts.template import AUDIO_INTRODUCTION, SYSTEM_PROMPT
 
 SPECIAL_TOKENS = (
     "<|startoftext|>",

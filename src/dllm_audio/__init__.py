@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .adapters import SemanticAdapter as SemanticAdapter
     from .audio import LogMel as LogMel
     from .audio import load_audio as load_audio
+    from .backbones import Dream as Dream
+    from .backbones import DreamConfig as DreamConfig
     from .backbones import LLaDA as LLaDA
     from .backbones import LLaDAConfig as LLaDAConfig
     from .checkpoints import load_diffa as load_diffa
@@ -62,6 +64,8 @@ _EXPORTS: dict[str, str] = {
     "AcousticAdapter": "adapters",
     "DualAdapter": "adapters",
     "PromptedSemanticAdapter": "adapters",
+    "Dream": "backbones",
+    "DreamConfig": "backbones",
     "LLaDA": "backbones",
     "LLaDAConfig": "backbones",
     "condition": "prompts",

@@ -64,11 +64,11 @@ class BackboneOutput:
     """Result of a backbone's forward pass.
 
     Attributes:
-        logits: ``[B, L, V]``, or None where the states before the output head were asked for.
-        last_hidden_state: ``[B, L, D]`` these states, or None.
+        logits: ``[B, L, V]``, or None where hidden states were asked for.
+        last_hidden_state: ``[B, L, D]`` final normalized states, or None.
     """
 
-    logits: Tensor | None
+    logits: Tensor | None = None
     last_hidden_state: Tensor | None = None
 
 

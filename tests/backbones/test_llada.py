@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dllm_audio import LLaDA, LLaDAConfig
-
 from dllm_audio.errors import InvalidArgumentError, ShapeError
 from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, WIDTH, same, small_llada

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from dllm_audio import LLaDA, LLaDAConfig
-
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from parity import load_golden, load_golden_json
 from small_parts import same, small_config, small_llada

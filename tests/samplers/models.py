@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dllm_audio import AudioEmbeddings, LLaDA, LLaDAConfig, condition
-from dllm_audio.backbones.loading import native_name
 from dllm_audio.prompts import ConditionedPredictor
 from dllm_audio.weights import load_weights
 from parity import load_golden, load_golden_json
@@ -65,7 +64,9 @@ def golden_llada(name: str = "llada", eos_head: bool = False) -> LLaDA:
     """The backbone of the parity data."""
     model = LLaDA(LLaDAConfig.from_dict(load_golden_json(f"{name}_config")))
     weights = load_golden(f"{name}_weights")
-    load_weights(model, ((native_name(k), v) for k, v in weights.items()), source="parity data")
+    load_weights(
+        model, ((LLaDA.names.native(k), v) for k, v in weights.items()), source="parity data"
+    )
     if eos_head:
         model.ff_out.weight.data = load_golden("diffa_io")["eos_head_weight"]
     return model.eval().requires_grad_(False)

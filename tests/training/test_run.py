@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ import torch
 from dllm_audio.errors import CheckpointError, InvalidArgumentError, TrainingError
 from dllm_audio.training import (
     DIFFA2,
-    AdapterSettings,
     Foundation,
     Preference,
+    RunConfig,
     StageData,
     assemble,
     check_settings,
@@ -26,10 +27,9 @@ from dllm_audio.training import (
     run_stage,
     trained_weights,
 )
-from dllm_audio.training.config import RunConfig
 from dllm_audio.training.identity import claim
 
-from .tiny import LORA, TOKENIZER, collator, rows, tiny_model
+from .tiny import LORA, SETTINGS, SIZES, TOKENIZER, collator, rows, tiny_model
 
 QUICK = {
     "max_steps": 2,
@@ -39,14 +39,13 @@ QUICK = {
     "learning_rate": 1e-2,
     "accumulation": 1,
 }
-OPTIONS = {"use_cpu": True, "disable_tqdm": True, "save_steps": 1, "eval_strategy": "no"}
+OPTIONS: dict[str, Any] = {"settings": replace(SETTINGS, save_steps=1)}
 
 
 @pytest.fixture
 def foundation() -> Foundation:
     model = tiny_model()
-    sizes = AdapterSettings(num_prompts=3, num_queries=4, intermediate_size=16, taps=(1, 2))
-    return Foundation(model.encoder, model.backbone, TOKENIZER, sizes)
+    return Foundation(model.encoder, model.backbone, TOKENIZER, SIZES)
 
 
 def stages():
@@ -158,8 +157,8 @@ def test_a_stage_needs_the_one_before(tmp_path: Path, foundation: Foundation) ->
 def test_every_reference_runs(tmp_path: Path, foundation: Foundation, reference: str) -> None:
     stage = replace(list(stages())[3], starts_from=None, preference=Preference(reference=reference))
     model = assemble(foundation, stage)
-    trainer = run_stage(stage, model, data(True), tmp_path, **OPTIONS)
-    assert trainer.state.log_history[-1]["step"] == 2
+    loop = run_stage(stage, model, data(True), tmp_path, **OPTIONS)
+    assert loop.history[-1]["step"] == 2
 
 
 # Run files.
@@ -171,27 +170,29 @@ def test_the_shipped_run_files_are_valid() -> None:
     assert [file.stem for file in files] == ["diffa", "diffa2"]
     for file in files:
         config = RunConfig.from_file(file)
-        for stage in DIFFA2.stages:
-            assert config.stage(stage).optimization.bf16
+        assert config.stages.name == file.stem
+        for stage in config.stages.stages:
+            assert stage.optimization.bf16
+            assert stage.optimization.gradient_checkpointing
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encodr": "x"}, r"config: .*got \['encodr'\]"),
-        ({"data": {"speech": {"train": []}}}, r"data: .*got \['speech'\]"),
+        ({"encodr": "x"}, r"run.json: .*got \['encodr'\]"),
+        ({"data": {"speech": {"train": ["a"]}}}, r"run.json: data: .*got \['speech'\]"),
         ({"data": {"asr": {"train": [], "skip": 1}}}, r"data.asr: .*got \['skip'\]"),
-        ({"adapters": {"queries": 3}}, r"adapters: .*got \['queries'\]"),
+        ({"adapters": 3}, r"run.json: adapters: expected an object"),
     ],
 )
 def test_misspelled_run_files(tmp_path: Path, change: dict, message: str) -> None:
     good = {"encoder": "e", "backbone": "b", "data": {"asr": {"train": ["a.json"]}}}
     path = tmp_path / "run.json"
     path.write_text(json.dumps(good))
-    assert RunConfig.from_file(path).data["asr"].train == ["a.json"]
+    assert RunConfig.from_file(path).data["asr"].train == ("a.json",)
     path.write_text(json.dumps({**good, **change}))
     with pytest.raises(InvalidArgumentError, match=message):
         RunConfig.from_file(path)
     path.write_text("{")
-    with pytest.raises(InvalidArgumentError, match="config: expected a readable JSON"):
+    with pytest.raises(InvalidArgumentError, match=r"run\.json: expected a readable JSON"):
         RunConfig.from_file(path)

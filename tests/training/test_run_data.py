@@ -18,13 +18,12 @@ import torch
 
 from dllm_audio.data import audio_check
 from dllm_audio.errors import DataError
-from dllm_audio.training import DIFFA2, AdapterSettings, Foundation, assemble
-from dllm_audio.training.config import DataConfig, RunConfig
+from dllm_audio.training import DIFFA2, Foundation, LoopSettings, RunConfig, assemble
 from dllm_audio.training.processes import from_main_process
-from dllm_audio.training.run_data import audio_positions
+from dllm_audio.training.run_data import DataConfig, audio_positions
 
 from . import workers
-from .tiny import TOKENIZER, tiny_model
+from .tiny import SIZES, TOKENIZER, tiny_model
 
 
 def wav(path: Path, seconds: float) -> str:
@@ -38,8 +37,7 @@ def wav(path: Path, seconds: float) -> str:
 
 def foundation() -> Foundation:
     model = tiny_model()
-    sizes = AdapterSettings(num_prompts=3, num_queries=4, intermediate_size=16, taps=(1, 2))
-    return Foundation(model.encoder, model.backbone, TOKENIZER, sizes)
+    return Foundation(model.encoder, model.backbone, TOKENIZER, SIZES)
 
 
 def row(folder: Path, name: str, **changes: Any) -> dict[str, Any]:
@@ -53,7 +51,9 @@ def run_file(folder: Path, rows: dict[str, list[dict]], **settings: Any) -> RunC
     train = [str(folder / f"{name}.json") for name in rows if name != "held"]
     held = str(folder / "held.json") if "held" in rows else None
     data = {"qa": DataConfig(train, held, index=str(folder / "index.jsonl"), **settings)}
-    return RunConfig("e", "b", data, system="be brief", arguments={"use_cpu": True})
+    return RunConfig(
+        data, encoder="e", backbone="b", system="be brief", loop=LoopSettings(use_cpu=True)
+    )
 
 
 STAGE = DIFFA2["stage2"].changed(batch_size=2)

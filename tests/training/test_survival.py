@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -16,6 +17,7 @@ from . import workers
 OPTIONS = {"max_steps": 12, "save_steps": 1, "save_total_limit": 3}
 
 
+@pytest.mark.timeout(1800)  # a busy machine is slow, and not wrong
 def test_kill_at_any_moment(tmp_path: Path) -> None:
     workers.train_and_export(tmp_path / "whole", "diffusion", OPTIONS)
     folder = tmp_path / "killed"

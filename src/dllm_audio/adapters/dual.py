@@ -89,7 +89,7 @@ class DualAdapter(nn.Module):
         return _join(self.acoustic(seen), self.semantic(encoder_output))
 
 
-@register("adapter", "prompted-semantic")
+@register("adapter", "prompted")
 class PromptedSemanticAdapter(nn.Module):
     """Learned prompt vectors, then semantic embeddings (DIFFA stage 1).
 

@@ -23,6 +23,7 @@ class StaticKVCache:
         device: where the cache lives.
 
     Example:
+        >>> from dllm_audio import LLaDAConfig
         >>> config = LLaDAConfig(d_model=64, n_layers=2, n_heads=4, vocab_size=9)
         >>> StaticKVCache.nbytes(config, batch_size=1, length=10, dtype=torch.float32)
         10240

@@ -83,7 +83,7 @@ class TransformersEncoder(nn.Module):
         id_or_dir: str | Path,
         *,
         dtype: torch.dtype | None = torch.float32,
-        device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         revision: str | None = None,
         trainable: bool = False,
     ) -> TransformersEncoder:
@@ -95,7 +95,7 @@ class TransformersEncoder(nn.Module):
         Args:
             id_or_dir: local directory or hub id, such as ``"facebook/hubert-base-ls960"``.
             dtype: of the weights; None keeps what the file holds.
-            device: where the weights are placed; None: the CPU.
+            device_map: where the weights are placed; None: the CPU.
             revision: branch, tag or commit on the hub.
             trainable: see the class.
 
@@ -109,7 +109,7 @@ class TransformersEncoder(nn.Module):
             encoder = cls(model, extractor, trainable=trainable)
         except InvalidArgumentError as error:
             raise CheckpointError(f"{root}: {error}") from error
-        return encoder if device is None else encoder.to(device)
+        return encoder if device_map is None else encoder.to(device_map)
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> TransformersEncoder:

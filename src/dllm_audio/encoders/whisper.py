@@ -67,7 +67,7 @@ class WhisperEncoder(nn.Module):
         id_or_dir: str | Path,
         *,
         dtype: torch.dtype | None = torch.float32,
-        device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         revision: str | None = None,
         trainable: bool = False,
     ) -> WhisperEncoder:
@@ -78,7 +78,7 @@ class WhisperEncoder(nn.Module):
         Args:
             id_or_dir: local directory or hub id, such as ``"openai/whisper-small"``.
             dtype: of the weights; None keeps what the file holds.
-            device: where the weights are placed; None: the CPU.
+            device_map: where the weights are placed; None: the CPU.
             revision: branch, tag or commit on the hub.
             trainable: see the class.
 
@@ -89,7 +89,7 @@ class WhisperEncoder(nn.Module):
         root = resolve_directory(id_or_dir, revision)
         config = read_config(root, "whisper")
         pairs = iter_weights(
-            root, device or "cpu", wanted=lambda name: from_hub_name(name) is not None
+            root, device_map or "cpu", wanted=lambda name: from_hub_name(name) is not None
         )
         renamed = ((str(from_hub_name(name)), tensor) for name, tensor in pairs)
         return cls._filled(config, renamed, str(root), dtype=dtype, trainable=trainable)
@@ -100,7 +100,7 @@ class WhisperEncoder(nn.Module):
         name_or_model: Any,
         *,
         dtype: torch.dtype | None = torch.float32,
-        device: torch.device | str | None = None,
+        device_map: torch.device | str | None = None,
         trainable: bool = False,
     ) -> WhisperEncoder:
         """Load the encoder half of an openai-whisper model.
@@ -110,7 +110,7 @@ class WhisperEncoder(nn.Module):
                 openai-whisper), a checkpoint file of its layout, or a loaded model, whose
                 weights are copied.
             dtype: of the weights; None keeps what the model holds.
-            device: where the weights are placed; None: where the model is.
+            device_map: where the weights are placed; None: where the model is.
             trainable: see the class.
 
         Raises:
@@ -121,7 +121,7 @@ class WhisperEncoder(nn.Module):
         dims, state = read_openai(name_or_model)
         source = name_or_model if isinstance(name_or_model, str | Path) else "name_or_model"
         config = openai_config(dims, str(source))
-        weights = ((name, tensor.to(device)) for name, tensor in openai_weights(state))
+        weights = ((name, tensor.to(device_map)) for name, tensor in openai_weights(state))
         return cls._filled(config, weights, str(source), dtype=dtype, trainable=trainable)
 
     @classmethod

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import AudioEmbeddings
 from ..protocols import Backbone
 from .predictor import ConditionedPredictor
-from .splice import SplicedPrompt, splice
+from .splice import PlacedAudio, SplicedPrompt, splice
+
+ClipLists: TypeAlias = Sequence[Sequence[Tensor]]
 
 
 def condition(
@@ -18,8 +24,9 @@ def condition(
     *,
     prompt_mask: Tensor | None = None,
     response_mask: Tensor | None = None,
-    audio: AudioEmbeddings | None = None,
-    audio_start: Tensor | int | None = None,
+    audio: AudioEmbeddings | ClipLists | None = None,
+    audio_start: Tensor | int | Sequence[Sequence[int]] | None = None,
+    audio_rows: Tensor | None = None,
     mask_token_id: int | None = None,
     eos_token_id: int | None = None,
 ) -> ConditionedPredictor:
@@ -34,10 +41,12 @@ def condition(
         prompt_mask: ``[B, P]`` bool, True = real; None: no padding.
         response_mask: ``[B, R]`` bool, True = real, right-padded, for training and scoring;
             padded positions are never attended to.
-        audio: embeddings in the backbone's space, at most one clip a row.
+        audio: embeddings in the backbone's space, one clip a row; or N clips with ``audio_rows``;
+            or, per row, a list of clips ``[A, D]``, each of its own length, perhaps none.
         audio_start: ``[B]`` int64 (or one int for all rows): the audio goes before the prompt
-            token with this index, counted from the row's first real token; not read without
-            ``audio``.
+            token with this index, counted from the row's first real token; ``[N]`` for N clips,
+            lists like those of ``audio``; not read without ``audio``.
+        audio_rows: ``[N]`` int64, the row of every clip; None: clip i belongs to row i.
         mask_token_id: None takes the backbone's ``config.mask_token_id``.
         eos_token_id: None takes the backbone's ``config.eos_token_id``.
 
@@ -65,8 +74,7 @@ def condition(
     prompt_mask = prompt_mask.to(device=prompt_ids.device, dtype=torch.bool)
     if response_mask is not None:
         response_mask = _checked_response_mask(response_mask, prompt_ids)
-    if isinstance(audio_start, int):
-        audio_start = torch.full((prompt_ids.shape[0],), audio_start)
+    placed = _placed(prompt_ids, audio, audio_start, audio_rows)
     mask_token_id = _id("mask_token_id", mask_token_id, backbone)
     if mask_token_id is None:
         raise InvalidArgumentError("mask_token_id", "an id (the backbone's config has none)", None)
@@ -74,12 +82,12 @@ def condition(
 
     prompt_ids = _checked_ids(prompt_ids.masked_fill(~prompt_mask, mask_token_id), backbone)
     embeds = backbone.embed(prompt_ids)
-    prompt = splice(embeds, prompt_mask, audio, audio_start)
+    prompt = splice(embeds, prompt_mask, placed)
     length = prompt.mask.shape[1]
 
     def without_text() -> SplicedPrompt:
         masks = backbone.embed(torch.full_like(prompt_ids, mask_token_id))
-        return splice(masks, prompt_mask, audio, audio_start, length)
+        return splice(masks, prompt_mask, placed, length)
 
     def without_audio() -> SplicedPrompt:
         return splice(embeds, prompt_mask, length=length)
@@ -90,6 +98,54 @@ def condition(
     return ConditionedPredictor(
         backbone, prompt, response_mask, mask_token_id, eos_token_id, variants
     )
+
+
+def _placed(
+    prompt_ids: Tensor,
+    audio: AudioEmbeddings | ClipLists | None,
+    start: Tensor | int | Sequence[Sequence[int]] | None,
+    rows: Tensor | None,
+) -> PlacedAudio | None:
+    """The clips of all rows with their places."""
+    if audio is None:
+        return None
+    if start is None:
+        raise InvalidArgumentError("audio_start", "a place for every clip of audio", None)
+    batch = prompt_ids.shape[0]
+    if not isinstance(audio, AudioEmbeddings):
+        return _from_lists(batch, audio, start)
+    if rows is None:
+        rows = torch.arange(batch)
+        if audio.lengths.shape != (batch,):
+            raise ShapeError("audio.lengths", f"[{batch}]", list(audio.lengths.shape))
+    if isinstance(start, int):
+        start = torch.full((len(rows),), start)
+    if not isinstance(start, Tensor):
+        start = torch.as_tensor(start)
+    return PlacedAudio(audio, start, rows)
+
+
+def _from_lists(batch: int, audio: ClipLists, start: object) -> PlacedAudio | None:
+    for name, lists in (("audio", audio), ("audio_start", start)):
+        if isinstance(lists, str | Tensor) or not isinstance(lists, Sequence):
+            raise InvalidArgumentError(name, "a list of clips (or places) a row", type(lists))
+        if len(lists) != batch:
+            raise ShapeError(name, f"{batch} rows", len(lists))
+    clips, starts, rows = [], [], []
+    for row, (found, places) in enumerate(zip(audio, start, strict=True)):  # type: ignore[call-overload]
+        if len(found) != len(places):
+            raise ShapeError(f"audio_start[{row}]", f"{len(found)} places", len(places))
+        for clip in found:
+            if not isinstance(clip, Tensor) or clip.dim() != 2:
+                raise ShapeError(f"audio[{row}]", "clips [A, D]", getattr(clip, "shape", clip))
+        clips += found
+        starts += places
+        rows += [row] * len(found)
+    if not clips:
+        return None
+    lengths = torch.tensor([len(clip) for clip in clips])
+    embeds = AudioEmbeddings(pad_sequence(clips, batch_first=True), lengths)
+    return PlacedAudio(embeds, torch.tensor(starts), torch.tensor(rows))
 
 
 def _id(name: str, given: int | None, backbone: Backbone) -> int | None:

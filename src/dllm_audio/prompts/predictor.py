@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..protocols import Backbone, KVCache
@@ -47,6 +47,7 @@ class ConditionedPredictor:
         self.variants = dict(variants or {})
         self.batch_size, self.prompt_length = prompt.mask.shape
         self.device = prompt.embeds.device
+        self.logit_shift = _logit_shift(backbone)
         self._offsets = prompt.mask.sum(-1, keepdim=True)
         unpadded = bool(prompt.mask.all()) and (response_mask is None or bool(response_mask.all()))
         self._padded = not unpadded
@@ -78,31 +79,72 @@ class ConditionedPredictor:
         if window is None:
             if positions is None:
                 positions = torch.arange(x_t.shape[1], device=self.device)
-            return self.backbone.hidden(
+            return self._states(
                 torch.cat((self.prompt.embeds, self.backbone.embed(x_t)), dim=1),
                 position_ids=position_ids,
                 attention_mask=attention_mask,
                 cache=cache,
-                output_positions=self._rows(positions) + self.prompt_length,
+                output_positions=self._sources(positions) + self.prompt_length,
             )
         if cache is None:
             raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
-        wanted = None if positions is None else self._rows(positions) - window[0]
-        return self.backbone.hidden(
-            self.backbone.embed(x_t[:, window]),
-            position_ids=self._offsets + window,
+        computed = window
+        if self.logit_shift:
+            if positions is None:
+                positions = window
+            computed = torch.cat((window[:1] - 1, window))
+        wanted = None if positions is None else self._sources(positions) - computed[0]
+        return self._states(
+            self._embedded(x_t, computed),
+            position_ids=(self._offsets + computed).clamp(min=0),
             attention_mask=attention_mask,
             cache=cache,
-            slots=self.prompt_length + window,
+            slots=(self.prompt_length + computed).clamp(min=0),
             output_positions=wanted,
         )
+
+    def _sources(self, positions: Tensor) -> Tensor:
+        """The response positions ``[B, M]`` whose states predict those at ``positions``.
+
+        With shifted logits that is the one before; -1 is the prompt's last column. Where a row
+        has no prompt, its first position is predicted from its own state.
+        """
+        rows = self._rows(positions)
+        if not self.logit_shift:
+            return rows
+        alone = (rows == 0) & (self._offsets == 0)
+        return torch.where(alone, rows, rows - 1)
+
+    def _embedded(self, x_t: Tensor, columns: Tensor) -> Tensor:
+        """Embeddings of consecutive response columns; -1 is the prompt's last one."""
+        if not self.logit_shift:
+            return self.backbone.embed(x_t[:, columns])
+        embeds = self.backbone.embed(x_t[:, columns.clamp(min=0)])
+        if self.prompt_length == 0:
+            return embeds  # column 0 comes twice, which changes nothing
+        before = (columns < 0)[None, :, None]
+        return torch.where(before, self.prompt.embeds[:, -1:].to(embeds.dtype), embeds)
+
+    def _states(self, inputs_embeds: Tensor, **arguments: Tensor | KVCache | None) -> Tensor:
+        backbone = self.backbone
+        if isinstance(backbone, nn.Module) and _has_forward(backbone):
+            # Called as a module, so that hooks run and torch.compile sees it.
+            output = backbone(inputs_embeds=inputs_embeds, return_hidden=True, **arguments)
+            states: Tensor = output.last_hidden_state
+            return states
+        return backbone.hidden(inputs_embeds, **arguments)  # type: ignore[arg-type]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states."""
         return self.backbone.head(hidden)
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether the backbone keeps keys and values."""
+        return hasattr(self.backbone, "new_cache")
+
     def new_cache(self, response_length: int) -> KVCache:
-        """A cache for the prompt and a response of that length."""
+        """A cache for the prompt and a response of that length; see :attr:`can_cache`."""
         return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
@@ -184,3 +226,14 @@ class ConditionedPredictor:
             expected = f"prompt, audio and response within {limit} positions"
             got = f"{int(prompts[row])} + {int(responses[row])} in row {row}"
             raise InvalidArgumentError("x_t", expected, got)
+
+
+def _has_forward(module: nn.Module) -> bool:
+    return getattr(module.forward, "__func__", module.forward) is not nn.Module.forward
+
+
+def _logit_shift(backbone: Backbone) -> int:
+    shift = getattr(backbone, "logit_shift", 0)
+    if shift not in (0, 1):
+        raise InvalidArgumentError("backbone.logit_shift", "0 or 1", shift)
+    return int(shift)

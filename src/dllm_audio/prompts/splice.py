@@ -33,20 +33,34 @@ class SplicedPrompt:
         return SplicedPrompt(self.embeds[rows], self.mask[rows])
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedAudio:
+    """Clips and where they go.
+
+    Attributes:
+        audio: right-padded embeddings ``[N, A, D]`` of the clips and their valid lengths ``[N]``.
+        start: ``[N]`` int64, the prompt token that a clip goes in front of, counted from the first
+            real token of its row; of clips at one place the first in the list comes first.
+        rows: ``[N]`` int64, the row of every clip.
+    """
+
+    audio: AudioEmbeddings
+    start: Tensor
+    rows: Tensor
+
+
 def splice(
     prompt_embeds: Tensor,
     prompt_mask: Tensor,
-    audio: AudioEmbeddings | None = None,
-    audio_start: Tensor | None = None,
+    placed: PlacedAudio | None = None,
     length: int | None = None,
 ) -> SplicedPrompt:
-    """Insert each row's valid audio embeddings before its prompt token ``audio_start``.
+    """Insert each clip's valid embeddings into its row.
 
     Args:
         prompt_embeds: ``[B, P, D]`` left-padded.
         prompt_mask: ``[B, P]`` bool, True = real.
-        audio: right-padded embeddings and their valid lengths; a row of length 0 gets none.
-        audio_start: ``[B]`` int64, counted from the row's first real prompt token.
+        placed: the clips; None: there are none.
         length: columns L of the result; None takes the longest row's.
 
     Raises:
@@ -63,56 +77,61 @@ def splice(
         raise InvalidArgumentError("prompt_mask", "left padding (False before True)", "a gap")
     device = prompt_embeds.device
     tokens = prompt_mask.sum(-1)
-    if audio is None:
-        source, frames, start = prompt_embeds, torch.zeros_like(tokens), tokens
-    else:
-        frames, start = _checked_audio(audio, audio_start, prompt_embeds, tokens)
-        embeds = audio.embeds.to(device=device, dtype=prompt_embeds.dtype)
-        source = torch.cat((prompt_embeds, embeds), dim=1)
-    total = tokens + frames
+    total = tokens
+    # A token's index within its row's text, and within the row once the clips are in.
+    text = torch.arange(columns, device=device) - (columns - tokens)[:, None]
+    place = text
+    if placed is not None:
+        placed = _checked(placed, prompt_embeds, tokens)
+        start, rows, frames = placed.start, placed.rows, placed.audio.lengths
+        total = tokens.index_add(0, rows, frames)
+        before = frames[:, None] * (start[:, None] <= text[rows])
+        place = text + torch.zeros_like(text).index_add(0, rows, before)
     longest = int(total.max()) if batch else 0
     if length is None:
         length = longest
     elif length < longest:
         raise InvalidArgumentError("length", f">= the longest row ({longest})", length)
-    # Where each output column comes from: its index within the row, then within the source.
-    within = torch.arange(length, device=device) - (length - total)[:, None]
-    first_token = (columns - tokens)[:, None]
-    is_audio = (within >= start[:, None]) & (within < (start + frames)[:, None])
-    before = within < start[:, None]
-    text_index = first_token + within - frames[:, None].masked_fill(before, 0)
-    index = torch.where(is_audio, columns + within - start[:, None], text_index)
-    mask = within >= 0
-    index = index.masked_fill(~mask, 0)[..., None].expand(-1, -1, width)
-    if not source.shape[1]:  # neither text nor audio: nothing to gather from
-        return SplicedPrompt(source.new_zeros(batch, length, width), mask)
-    spliced = source.gather(1, index)
-    return SplicedPrompt(spliced.masked_fill(~mask[..., None], 0.0), mask)
+    shift = (length - total)[:, None]
+    # Padding goes to a column of its own, which is cut off.
+    spliced = prompt_embeds.new_zeros(batch, length + 1, width)
+    numbers = torch.arange(batch, device=device)[:, None]
+    place = (place + shift).masked_fill(~prompt_mask, length)
+    spliced = spliced.index_put((numbers, place), prompt_embeds)
+    if placed is not None:
+        order = torch.arange(len(rows), device=device)
+        earlier = (start < start[:, None]) | ((start == start[:, None]) & (order < order[:, None]))
+        ahead = (frames * (earlier & (rows == rows[:, None]))).sum(-1)
+        frame = torch.arange(placed.audio.embeds.shape[1], device=device)
+        place = (start + ahead)[:, None] + frame + shift[rows]
+        place = place.masked_fill(frame >= frames[:, None], length)
+        embeds = placed.audio.embeds.to(device=device, dtype=prompt_embeds.dtype)
+        spliced = spliced.index_put((rows[:, None], place), embeds)
+    mask = torch.arange(length, device=device) >= shift
+    return SplicedPrompt(spliced[:, :length], mask)
 
 
-def _checked_audio(
-    audio: AudioEmbeddings, audio_start: Tensor | None, prompt_embeds: Tensor, tokens: Tensor
-) -> tuple[Tensor, Tensor]:
-    batch, _, width = prompt_embeds.shape
+def _checked(placed: PlacedAudio, prompt_embeds: Tensor, tokens: Tensor) -> PlacedAudio:
+    """The clips on the prompt's device, once all fits."""
+    audio, (batch, _, width) = placed.audio, prompt_embeds.shape
     if not isinstance(audio, AudioEmbeddings):
         raise InvalidArgumentError("audio", "AudioEmbeddings or None", type(audio).__name__)
-    if audio.embeds.dim() != 3 or audio.embeds.shape[::2] != (batch, width):
-        raise ShapeError("audio.embeds", f"[{batch}, A, {width}]", list(audio.embeds.shape))
-    if audio.lengths.shape != (batch,):
-        raise ShapeError("audio.lengths", f"[{batch}]", list(audio.lengths.shape))
-    if audio_start is None:
-        raise InvalidArgumentError("audio_start", "a [B] tensor, because audio is given", None)
-    if audio_start.shape != (batch,):
-        raise ShapeError("audio_start", f"[{batch}]", list(audio_start.shape))
-    for name, values in (("audio.lengths", audio.lengths), ("audio_start", audio_start)):
+    clips = len(placed.rows)
+    if audio.embeds.dim() != 3 or audio.embeds.shape[::2] != (clips, width):
+        raise ShapeError("audio.embeds", f"[{clips}, A, {width}]", list(audio.embeds.shape))
+    named = {"audio.lengths": audio.lengths, "audio_start": placed.start, "audio_rows": placed.rows}
+    for name, values in named.items():
+        if values.shape != (clips,):
+            raise ShapeError(name, f"[{clips}]", list(values.shape))
         if values.dtype not in _INTEGERS:
             raise InvalidArgumentError(name, "integers", values.dtype)
-    frames = audio.lengths.to(tokens.device)
+    frames, start, rows = (v.to(tokens.device, torch.int64) for v in named.values())
     if bool(((frames < 0) | (frames > audio.embeds.shape[1])).any()):
         expected = f"values in [0, {audio.embeds.shape[1]}]"
         raise InvalidArgumentError("audio.lengths", expected, frames.tolist())
-    start = audio_start.to(tokens.device)
-    if bool(((start < 0) | (start > tokens)).any()):
+    if bool(((rows < 0) | (rows >= batch)).any()):
+        raise InvalidArgumentError("audio_rows", f"values in [0, {batch})", rows.tolist())
+    if bool(((start < 0) | (start > tokens[rows])).any()):
         expected = f"values in [0, prompt tokens of the row] ({tokens.tolist()})"
         raise InvalidArgumentError("audio_start", expected, start.tolist())
-    return frames, start
+    return PlacedAudio(AudioEmbeddings(audio.embeds, frames), start, rows)

@@ -1,5 +1,8 @@
 """A small world of sounds with questions, made on the fly; nothing to download.
 
+``small_model()`` is the trained model that ships with the package, ``clips()`` are clips of voices
+that it never heard, with questions and answers.
+
 ``ToyDataset(split, size, seed)`` is a sequence of ``ToyRecord``: a clip (float32, 16 kHz, at most
 4 s) with ``question``, ``prompt`` (what a model is given), ``answer`` (what it should
 reply, in words), ``choices`` (or None), ``family`` (one of ``FAMILIES``), ``kind``
@@ -7,13 +10,14 @@ reply, in words), ``choices`` (or None), ``family`` (one of ``FAMILIES``), ``kin
 ``heldout``) and ``scene`` (all facts).  Row ``i`` depends on ``seed``, ``split`` and ``i`` only.
 
 The pieces: ``WordBank`` (spoken words of synthetic voices), ``SceneMaker`` (draws clips with known
-facts), ``ask`` (words a question about a clip), ``HumanDigits`` (recordings of people, from a
-folder of your own).
+facts), ``ask`` (words a question about a clip), ``ASR`` and ``QA`` (the lessons of the toy
+curriculum), ``HumanDigits`` (recordings of people, from a folder of your own).
 """
 
-from .bank import ASSETS, COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
+from .bank import COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
 from .dataset import ToyDataset
 from .human import HumanDigit, HumanDigits
+from .lessons import ASR, QA, Lesson
 from .questions import (
     ACOUSTIC_FAMILIES,
     FAMILIES,
@@ -24,18 +28,23 @@ from .questions import (
     kind_of,
 )
 from .scenes import MAX_SECONDS, Scene, SceneMaker, Span
+from .shipped import Clip, Question, clips, small_model
 
 __all__ = [
     "ACOUSTIC_FAMILIES",
-    "ASSETS",
+    "ASR",
     "COMMANDS",
     "DIGITS",
     "FAMILIES",
     "MAX_SECONDS",
+    "QA",
     "SEMANTIC_FAMILIES",
     "SPLITS",
+    "Clip",
     "HumanDigit",
     "HumanDigits",
+    "Lesson",
+    "Question",
     "Scene",
     "SceneMaker",
     "Span",
@@ -44,6 +53,8 @@ __all__ = [
     "WordBank",
     "ask",
     "askable",
+    "clips",
     "embedded_bank",
     "kind_of",
+    "small_model",
 ]

@@ -17,6 +17,8 @@ import numpy as np
 from dllm_audio.audio import load_audio
 from dllm_audio.errors import DataError, InvalidArgumentError
 
+from .shipped import ASSETS
+
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COMMANDS = (
     "go",
@@ -30,7 +32,6 @@ COMMANDS = (
 )
 SPLITS = ("train", "heldout")
 SEXES = ("male", "female")
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from .assembly import (
     trained_weights,
 )
 from .checkpoints import last_good_checkpoint
+from .config import RunConfig, explain
 from .curves import plot_curves
 from .estimate import MemoryEstimate, estimate_memory, meta_foundation, stage_parameters
 from .freezing import ParameterCount, count_parameters, train_only
@@ -16,7 +17,7 @@ from .identity import check_settings, run_settings
 from .loop import Loop, StageData
 from .lora import LoRASettings, attach_lora, detach_lora, lora_switched, merge_lora
 from .reference import REFERENCE_KINDS, Reference
-from .run import run_stage
+from .run import run_recipe, run_stage
 from .settings import LoopSettings, Optimization
 from .stages import DIFFA, DIFFA2, Preference, Recipe, Stage
 from .tasks import DiffusionTask, PreferenceTask, Task
@@ -37,6 +38,7 @@ __all__ = [
     "PreferenceTask",
     "Recipe",
     "Reference",
+    "RunConfig",
     "Stage",
     "StageData",
     "Task",
@@ -46,6 +48,7 @@ __all__ = [
     "count_parameters",
     "detach_lora",
     "estimate_memory",
+    "explain",
     "fitting_settings",
     "is_complete",
     "last_good_checkpoint",
@@ -54,6 +57,7 @@ __all__ = [
     "merge_lora",
     "meta_foundation",
     "plot_curves",
+    "run_recipe",
     "run_settings",
     "run_stage",
     "stage_parameters",

@@ -27,7 +27,6 @@ from . import checkpoints
 from .freezing import train_only
 from .lora import LoRASettings, attach_lora, detach_lora, merged_weights
 from .noise import derive_seed
-from .provisional import from_parts, model_sampler
 from .stages import Stage
 from .state import read_tensors
 
@@ -64,8 +63,12 @@ class Foundation:
     ) -> Foundation:
         """The parts of a whole model, whose adapter the first stage starts from."""
         own = describe("adapter", model.adapter)
-        sizes = {own["name"]: own["settings"], **(adapters or {})}
-        return cls(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter)
+        sizes = dict(adapters or {})
+        sizes[own["name"]] = _merged(own["settings"], sizes.get(own["name"], {}))
+        return cls(
+            *(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter),
+            sampler=model.sampler,
+        )
 
     def new_adapter(self, name: str) -> nn.Module:
         """A fresh adapter of a registered name.
@@ -150,7 +153,7 @@ def assemble(
         adapter = foundation.new_adapter(stage.adapter)
         if stage.lora is not None:
             attach_lora(backbone, stage.lora)
-    model = from_parts(
+    model = AudioDiffusionLM.from_parts(
         foundation.encoder, adapter, backbone, foundation.tokenizer, sampler=foundation.sampler
     )
     model.requires_grad_(False)
@@ -230,7 +233,7 @@ class Blueprint:
             got = type(model.tokenizer).__name__
             raise InvalidArgumentError("tokenizer", "one with save_pretrained(folder)", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
-        return cls(parts, model.tokenizer, model_sampler(model), stage.lora)
+        return cls(parts, model.tokenizer, model.sampler, stage.lora)
 
     def save(self, state: Mapping[str, Tensor], folder: str | Path) -> None:
         """Write a folder that ``AudioDiffusionLM.from_pretrained`` loads; other files in it stay.
@@ -241,6 +244,6 @@ class Blueprint:
         """
         with torch.device("meta"):
             parts = [build(kind, part, "stage") for kind, part in self.parts.items()]
-        blank = from_parts(*parts, self.tokenizer, sampler=self.sampler)
+        blank = AudioDiffusionLM.from_parts(*parts, self.tokenizer, sampler=self.sampler)
         blank.load_state_dict(merged_weights(state, self.lora), assign=True)
         blank.save_pretrained(folder)

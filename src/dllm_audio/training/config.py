@@ -1,54 +1,46 @@
-"""A full-scale run from a JSON file: which weights, which data, which settings.
+"""A full-scale run from a JSON file: which parts, which data, which stages, which settings.
 
 Example::
 
     {
+      "recipe": "diffa2",
       "encoder": "openai/whisper-large-v3",
       "backbone": "GSAI-ML/LLaDA-8B-Instruct",
       "data": {"asr": {"train": ["asr.jsonl"], "evaluation": "asr_dev.jsonl"}},
       "optimization": {"stage1": {"batch_size": 20}},
-      "arguments": {"save_steps": 500, "report_to": "tensorboard"}
+      "loop": {"save_steps": 500, "report_to": "tensorboard"}
     }
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset
-from transformers import TrainingArguments
 
-from ..audio import LogMel
-from ..backbones import LLaDA
-from ..data import DiffusionCollator, EosPadding, PreferenceCollator, number_apart
-from ..encoders import WhisperEncoder
-from ..errors import InvalidArgumentError
-from ..prompts import TRAINING_SYSTEM_PROMPT, ChatTemplate, load_tokenizer
+from ..checkpoints import load_diffa
+from ..data import EosPadding
+from ..errors import CheckpointError, InvalidArgumentError
+from ..losses import ElboSampling
+from ..model import AudioDiffusionLM
+from ..parts import build, part_class
+from ..prompts import TRAINING_SYSTEM_PROMPT, load_tokenizer
 from ..weights import resolve_directory
-from .arguments import check_options
 from .assembly import Foundation
+from .fields import from_json, page
 from .loop import StageData
-from .processes import from_main_process
-from .run_data import PARSERS, DataCheck, DataConfig
-from .stages import DIFFA, DIFFA2, Optimization, Stage
+from .lora import LoRASettings
+from .run_data import DataConfig, load_data
+from .settings import LoopSettings, Optimization
+from .stages import DIFFA, DIFFA2, Preference, Recipe, Stage
 
-T = TypeVar("T")
-_STAGES = (*DIFFA.names, *DIFFA2.names)
-# TrainingArguments that a run file must not set, and where they are set instead.
-_ELSEWHERE = {
-    "seed": "nothing here: the seed is given to run_stage (--seed of the examples)",
-    "output_dir": "nothing here: the folder is given to run_stage (--output of the examples)",
-    **dict.fromkeys(
-        Optimization().arguments().keys() - {"per_device_eval_batch_size"},
-        "nothing here: it is one of a stage's settings under 'optimization'",
-    ),
-}
+RECIPES = {recipe.name: recipe for recipe in (DIFFA, DIFFA2)}
+# Where a text alone says which weights: the parts that DIFFA is made of.
+_USUAL = {"encoder": "whisper", "backbone": "llada"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,167 +48,200 @@ class RunConfig:
     """A run.
 
     Args:
-        encoder: Whisper, hub id or directory.
-        backbone: LLaDA, hub id or directory; its tokenizer is used.
-        data: data sets by the name that stages know: ``asr``, ``qa``, ``preferences``.
-        adapters: sizes of the adapters.
+        data: data sets by the name that stages know: ``asr``, ``qa`` and ``preferences`` in the
+            published recipes.
+        recipe: ``diffa``, ``diffa2``, or a list of stages of one's own.
+        encoder: hub id or directory of a Whisper model; or ``{"name": registered name, "from": id
+            or directory}``, or ``{"name": ..., "settings": {...}}`` for fresh weights.  Null where
+            ``start`` is a whole model.
+        backbone: the same; a text alone is a LLaDA.
+        tokenizer: hub id or directory; null: that of the backbone or of ``start``.
+        start: what a stage starts from when the stage before it was not run in the same folder: a
+            saved model (encoder and backbone are its own: leave them out), or a published DIFFA or
+            DIFFA-2 folder, or a full training checkpoint of the original code (with the encoder and
+            backbone that it was trained with).  LoRA in it is merged.
+        start_stage: which stage of the original training a published ``start`` is; 1 holds the
+            learned vectors.
+        adapters: settings of adapters by registered name, where they differ from the published or
+            fitting ones, such as ``{"dual": {"acoustic": {"num_queries": 32}}}``.
         dtype: of the frozen weights.
-        eos_multiple: see ``EosPadding``; None pads to the batch as the published training did.
-        system: text of the system turn; None is the published one of training.
-        optimization: changed settings, by stage.
-        arguments: further ``TrainingArguments``.
+        eos_multiple: answers are padded with learned EOS tokens to a multiple of this; null pads to
+            the batch as the published training did.
+        system: text of the system turn; null is DIFFA-2's of training.
+        optimization: changed settings of a published recipe, by stage.
+        loop: how runs are watched, kept and spread.
 
     Raises:
-        InvalidArgumentError: arguments that transformers does not have, that exact runs fix, or
-            that are set elsewhere.
+        InvalidArgumentError: parts that do not go together, or a name that is unknown.
     """
 
-    encoder: str
-    backbone: str
     data: Mapping[str, DataConfig]
-    adapters: AdapterSettings = field(default_factory=AdapterSettings)
+    recipe: str | tuple[Stage, ...] = "diffa2"
+    encoder: str | Mapping[str, Any] | None = None
+    backbone: str | Mapping[str, Any] | None = None
+    tokenizer: str | None = None
+    start: str | None = None
+    start_stage: int = 2
+    adapters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dtype: str = "bfloat16"
     eos_multiple: int | None = 32
     system: str | None = None
     optimization: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    loop: LoopSettings = field(default_factory=LoopSettings)
 
     def __post_init__(self) -> None:
-        for name, value in self.arguments.items():
-            if name in _ELSEWHERE:
-                raise InvalidArgumentError(f"arguments.{name}", _ELSEWHERE[name], repr(value))
-        check_options(self.arguments, "arguments.")
+        if isinstance(self.recipe, str) and self.recipe not in RECIPES:
+            expected = f"one of {sorted(RECIPES)} or a list of stages"
+            raise InvalidArgumentError("recipe", expected, repr(self.recipe))
+        recipe = (
+            RECIPES[self.recipe] if isinstance(self.recipe, str) else Recipe("run", self.recipe)
+        )
+        names = recipe.names
+        unknown = sorted(self.optimization.keys() - set(names))
+        if unknown:
+            raise InvalidArgumentError("optimization", f"stages among {sorted(names)}", unknown)
+        for name, changes in self.optimization.items():
+            # Now, and not days later, when the stage begins.
+            from_json(Optimization, changes, f"optimization.{name}")
+        if not self.data:
+            raise InvalidArgumentError("data", "one data set or more", "{}")
+        for name, settings in self.data.items():
+            settings.parser(name)
+        given = [name for name in _USUAL if getattr(self, name) is not None]
+        if len(given) == 1 or (self.start is None and not given):
+            expected = "both 'encoder' and 'backbone', or neither and a 'start'"
+            raise InvalidArgumentError("encoder, backbone", expected, given)
+        for name in given:
+            _check_part(name, getattr(self, name))
+        if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+            raise InvalidArgumentError("dtype", "a name such as bfloat16", self.dtype)
 
     @classmethod
-    def from_file(cls, path: str | Path, stages: Sequence[str] = _STAGES) -> RunConfig:
+    def from_file(cls, path: str | Path) -> RunConfig:
         """Read a JSON file.
 
         Args:
             path: the file.
-            stages: names that ``optimization`` may speak of; as given, those of DIFFA and DIFFA-2.
 
         Raises:
-            InvalidArgumentError: not JSON, a name that is unknown or missing, or a value of
-                another kind.
+            InvalidArgumentError: not JSON, a key that is unknown or missing, or a value of another
+                kind; names file and key.
         """
+        path = Path(path)
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InvalidArgumentError("config", "a readable JSON file", error) from error
-        config = dict(_checked(cls, values, "config"))
-        for name in config.keys() & {"encoder", "backbone", "dtype", "system"}:
-            if not isinstance(config[name], str) and (name, config[name]) != ("system", None):
-                raise InvalidArgumentError(name, "a text", config[name])
-        adapters = dict(_checked(AdapterSettings, config.get("adapters", {}), "adapters"))
-        if adapters.get("taps") is not None:
-            adapters["taps"] = tuple(_list(adapters["taps"], "adapters.taps"))
-        data = _object(config["data"], "data")
-        unknown = sorted(data.keys() - PARSERS.keys())
-        if unknown or not data:
-            raise InvalidArgumentError("data", f"names among {sorted(PARSERS)}", unknown)
-        optimization = _object(config.get("optimization", {}), "optimization")
-        unknown = sorted(optimization.keys() - set(stages))
-        if unknown:
-            expected = f"stages among {sorted(set(stages))}"
-            raise InvalidArgumentError("optimization", expected, unknown)
-        for name, settings in optimization.items():
-            # Now, and not days later, when the stage begins.
-            _made(Optimization, settings, f"optimization.{name}")
-        return cls(
-            **{
-                **config,
-                "data": {k: _made(DataConfig, v, f"data.{k}") for k, v in data.items()},
-                "adapters": AdapterSettings(**adapters),
-                "arguments": _object(config.get("arguments", {}), "arguments"),
-            }
-        )
+            raise InvalidArgumentError(str(path), "a readable JSON file", error) from error
+        return from_json(cls, values, f"{path.name}: ")
 
-    def stage(self, stage: Stage) -> Stage:
-        """A stage with this run's settings."""
-        return stage.changed(**self.optimization.get(stage.name, {}))
+    @property
+    def stages(self) -> Recipe:
+        """The recipe, with this run's settings."""
+        if not isinstance(self.recipe, str):
+            return Recipe("run", self.recipe)
+        recipe = RECIPES[self.recipe]
+        changed = (s.changed(**self.optimization.get(s.name, {})) for s in recipe.stages)
+        return Recipe(recipe.name, tuple(changed))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a run is made from, for its record."""
+        names = ("encoder", "backbone", "start")
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def load_foundation(self) -> Foundation:
-        """Encoder, backbone and tokenizer."""
-        dtype = getattr(torch, self.dtype, None)
-        if not isinstance(dtype, torch.dtype):
-            raise InvalidArgumentError("dtype", "a name such as bfloat16", self.dtype)
-        encoder = WhisperEncoder.from_pretrained(self.encoder, dtype=dtype)
-        backbone = LLaDA.from_pretrained(self.backbone, dtype=dtype)
-        tokenizer = load_tokenizer(resolve_directory(self.backbone, None, ("*.json",)))
-        return Foundation(encoder, backbone, tokenizer, self.adapters)
+        """Encoder, backbone and tokenizer, and the adapter of ``start``.
+
+        Raises:
+            CheckpointError: anything missing, damaged or of the wrong shape.
+        """
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        if self.start is None:
+            encoder, backbone = (_load(kind, getattr(self, kind), dtype) for kind in _USUAL)
+            foundation = Foundation(encoder, backbone, None, self.adapters)
+        else:
+            foundation = Foundation.from_model(self._load_start(), self.adapters)
+        if foundation.tokenizer is None or self.tokenizer is not None:
+            foundation = replace(foundation, tokenizer=self._tokenizer())
+        for part in (foundation.encoder, foundation.backbone):
+            part.to(dtype)  # type: ignore[union-attr]
+        return foundation
 
     def load_data(self, stage: Stage, foundation: Foundation) -> StageData:
         """What a stage learns from, checked by one process for all.
 
         Raises:
+            InvalidArgumentError: the run has no data for the stage.
             DataError: names the rows and fields that cannot be learned from.
         """
         if stage.data not in self.data:
             raise InvalidArgumentError("data", f"an entry {stage.data!r}", sorted(self.data))
-        settings = self.data[stage.data]
-        parser = PARSERS[stage.data]()
-        train = number_apart([settings.read(source, parser) for source in settings.train])
-        held_out = settings.evaluation
-        evaluation = [] if held_out is None else [settings.read(held_out, parser)]
-        system = TRAINING_SYSTEM_PROMPT if self.system is None else self.system
-        encoder = foundation.encoder
-        log_mel = LogMel(encoder.n_mels, chunk_length=encoder.window_seconds)
-        kind = PreferenceCollator if stage.preference else DiffusionCollator
-        collator = kind(
-            ChatTemplate(foundation.tokenizer, system), log_mel, EosPadding(self.eos_multiple)
-        )
-        check = DataCheck(settings, collator, foundation, stage)
-        seconds = self.arguments.get("ddp_timeout", TrainingArguments.ddp_timeout)
-        found = from_main_process(
-            lambda: [check(part) for part in (train, evaluation)],
-            timedelta(seconds=seconds),
-            cpu=bool(self.arguments.get("use_cpu", False)),
-        )
-        train, evaluation = (
-            [dataset.select(kept) for dataset, (kept, _) in zip(part, results, strict=True)]
-            for part, results in zip((train, evaluation), found, strict=True)
-        )
-        return StageData(
-            ConcatDataset(train),
-            collator,
-            evaluation[0] if evaluation else None,
-            [seconds for _, durations in found[0] for seconds in durations],
+        return load_data(
+            self.data[stage.data],
+            stage,
+            foundation,
+            eos=EosPadding(self.eos_multiple),
+            system=TRAINING_SYSTEM_PROMPT if self.system is None else self.system,
+            loop=self.loop,
         )
 
+    def _load_start(self) -> AudioDiffusionLM:
+        assert self.start is not None
+        if self.encoder is None:
+            return AudioDiffusionLM.from_pretrained(self.start)
+        whisper, llada = self.encoder, self.backbone
+        if not isinstance(whisper, str) or not isinstance(llada, str):
+            expected = "a Whisper and a LLaDA, because 'start' is a published checkpoint"
+            raise InvalidArgumentError("encoder, backbone", expected, (whisper, llada))
+        return load_diffa(self.start, whisper=whisper, llada=llada, stage=self.start_stage)
 
-def _checked(kind: type[T], values: Any, where: str) -> Mapping[str, Any]:
-    """Values whose names are those of a dataclass, with all that have no default."""
-    _object(values, where)
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise InvalidArgumentError(where, f"names among {sorted(known)}", unknown)
-    for each in fields(kind):  # type: ignore[arg-type]
-        needed = each.default is MISSING and each.default_factory is MISSING
-        if needed and each.name not in values:
-            raise InvalidArgumentError(where, f"an entry {each.name!r}", sorted(values))
-    return values
+    def _tokenizer(self) -> Any:
+        source = self.tokenizer
+        if source is None:
+            backbone = self.backbone or {}
+            source = backbone if isinstance(backbone, str) else backbone.get("from")
+        if source is None:
+            raise InvalidArgumentError("tokenizer", "one, for a backbone without weights", None)
+        return load_tokenizer(resolve_directory(source, None, ("*.json",)))
 
 
-def _made(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from values; its own errors get the place in the file in front."""
-    values = _checked(kind, values, where)
+def explain() -> str:
+    """The page that documents every key of a run file, made from the classes themselves."""
+    return page(
+        [
+            ("run.json", RunConfig),
+            ('data: {"name": DataConfig}', DataConfig),
+            ("loop: LoopSettings", LoopSettings),
+            ('optimization: {"stage": Optimization}', Optimization),
+            ("recipe: [Stage, ...]", Stage),
+            ("recipe[].lora: LoRASettings", LoRASettings),
+            ("recipe[].preference: Preference", Preference),
+            ("recipe[].preference.sampling: ElboSampling", ElboSampling),
+        ]
+    )
+
+
+def _check_part(kind: str, source: str | Mapping[str, Any]) -> None:
+    """Make sure that an entry says which part."""
+    if isinstance(source, str):
+        return
+    name, rest = source.get("name"), source.keys() - {"name"}
+    if not isinstance(name, str) or rest not in ({"from"}, {"settings"}):
+        expected = "a text, or an object with 'name' and one of 'from' and 'settings'"
+        raise InvalidArgumentError(kind, expected, dict(source))
+    cls = part_class(kind, name)
+    if "from" in source and not hasattr(cls, "from_pretrained"):
+        raise InvalidArgumentError(f"{kind}.from", f"none, for {name!r}", source["from"])
+
+
+def _load(kind: str, source: str | Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """The part that an entry names."""
+    if isinstance(source, str):
+        source = {"name": _USUAL[kind], "from": source}
+    if "settings" in source:
+        return build(kind, dict(source), "run")
+    cls: Any = part_class(kind, source["name"])
     try:
-        return kind(**values)
-    except InvalidArgumentError as error:
-        name = f"{where}.{error.argument}"
-        raise InvalidArgumentError(name, error.expected, error.got) from error
-    except TypeError as error:  # a text where a number belongs
-        raise InvalidArgumentError(where, "numbers and texts as documented", error) from error
-
-
-def _object(values: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
-        raise InvalidArgumentError(where, "an object", repr(values))
-    return values
-
-
-def _list(values: Any, where: str) -> list[Any]:
-    if not isinstance(values, list):
-        raise InvalidArgumentError(where, "a list", repr(values))
-    return values
+        return cls.from_pretrained(source["from"], dtype=dtype)
+    except OSError as error:
+        raise CheckpointError(f"{kind} {source['from']}: {error}") from error

@@ -9,6 +9,8 @@ resumes a recipe of many stages.
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,13 +20,17 @@ from safetensors.torch import save_file
 from ..errors import TrainingError
 from ..model import AudioDiffusionLM
 from . import checkpoints, state
-from .assembly import FINAL, WEIGHTS, Blueprint
-from .identity import claim, run_settings
+from .assembly import FINAL, WEIGHTS, Blueprint, assemble, is_complete
+from .config import RunConfig
+from .freezing import count_parameters
+from .identity import check_settings, claim, run_settings
 from .loop import Loop, StageData
 from .reference import Reference
 from .settings import LoopSettings
 from .stages import Stage
 from .tasks import DiffusionTask, PreferenceTask, Task
+
+logger = logging.getLogger(__name__)
 
 
 def run_stage(
@@ -75,6 +81,51 @@ def run_stage(
     if loop.step >= loop.steps:
         _finish(loop, blueprint)
     return loop
+
+
+def run_recipe(
+    config: RunConfig, output: str | Path, *, only: str | None = None, seed: int = 0
+) -> list[Path]:
+    """Train the stages of a run file in turn; complete ones are passed over.
+
+    Args:
+        config: the run file.
+        output: folder of the run, with one folder a stage.
+        only: name of the one stage to run; None runs all.
+        seed: of fresh weights, order, noise and dropout.
+
+    Returns:
+        Folders of the stages, each of which ``AudioDiffusionLM.from_pretrained`` loads.
+
+    Raises:
+        InvalidArgumentError: no stage of that name.
+        CheckpointError: a stage has nothing to start from.
+    """
+    recipe, folders = config.stages, []
+    for stage in recipe.stages if only is None else [recipe[only]]:
+        folder = Path(output) / stage.name
+        folders.append(folder)
+        if is_complete(folder):
+            check_settings(folder, run_settings(stage, seed, config.origin))
+            logger.warning("%s: complete, in %s", stage.name, folder)
+            continue
+        # Each stage loads its own: the one before may have left its model sharded over the GPUs.
+        gc.collect()
+        foundation = config.load_foundation()
+        previous = None if stage.starts_from is None else Path(output) / stage.starts_from
+        if previous is not None and foundation.start is not None and not is_complete(previous):
+            previous = None
+        model = assemble(foundation, stage, seed, previous)
+        data = config.load_data(stage, foundation)
+        logger.warning("%s: %s", stage.name, count_parameters(model))
+        run_stage(
+            *(stage, model, data, folder),
+            seed=seed,
+            settings=config.loop,
+            origin=config.origin,
+        )
+        del model, foundation
+    return folders
 
 
 def make_task(stage: Stage, model: AudioDiffusionLM) -> Task:

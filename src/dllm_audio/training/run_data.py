@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from ..audio.units import HOP_LENGTH, SAMPLING_RATE
+from ..audio import LogMel
 from ..data import (
     DiffusionCollator,
+    EosPadding,
     ExampleParser,
     PositionLimit,
     PreferenceCollator,
@@ -20,10 +24,18 @@ from ..data import (
     TranscriptionParser,
     check_audio,
     check_positions,
+    number_apart,
 )
+from ..data import audio_positions as positions_of
 from ..data.rows import Parser
+from ..encoders import WhisperEncoder
 from ..errors import InvalidArgumentError
+from ..prompts import ChatTemplate
+from ..protocols import AudioEncoder
 from .assembly import Foundation
+from .loop import StageData
+from .processes import from_main_process
+from .settings import LoopSettings
 from .stages import Stage
 
 PARSERS: dict[str, Any] = {
@@ -45,18 +57,21 @@ class DataConfig:
         root: folder that relative audio paths start from; None: the file's own.
         on_unreadable: ``raise`` or ``skip``, for audio that cannot be read.
         index: file in which the check of the audio is remembered.
-        max_seconds: longer clips count as unreadable.
+        max_seconds: longer clips count as unreadable; null: what the encoder hears at once.
+        format: how rows are read: ``asr``, ``qa`` or ``preferences``; null: as the data set is
+            named.
 
     Raises:
         InvalidArgumentError: a value of another kind; names the argument.
     """
 
-    train: Sequence[Any]
-    evaluation: Any = None
+    train: Sequence[str | Mapping[str, str]]
+    evaluation: str | Mapping[str, str] | None = None
     root: str | None = None
     on_unreadable: str = "raise"
     index: str | None = None
     max_seconds: float | None = 30.0
+    format: str | None = None
 
     def __post_init__(self) -> None:
         train, sources = self.train, "a list of files or {'dataset': id, 'split': ...}, one or more"
@@ -75,14 +90,29 @@ class DataConfig:
         if self.max_seconds is not None and not _is_positive(self.max_seconds):
             raise InvalidArgumentError("max_seconds", "a number > 0 or null", self.max_seconds)
 
+    def parser(self, name: str) -> Parser:
+        """Reads the rows of the data set of that name.
+
+        Raises:
+            InvalidArgumentError: neither name nor format is a known one.
+        """
+        kind = name if self.format is None else self.format
+        if kind not in PARSERS:
+            expected = f"names among {sorted(PARSERS)}, or a 'format' that is"
+            raise InvalidArgumentError("data", expected, [kind])
+        return PARSERS[kind]()
+
     def read(self, source: Any, parser: Parser) -> RecordDataset:
         """The rows of ``evaluation`` or of one entry of ``train``."""
         if isinstance(source, str):
             return RecordDataset.from_file(source, parser, self.root)
-        from datasets import load_dataset
+        from datasets import load_dataset, load_from_disk
 
         options = {k: v for k, v in source.items() if k != "dataset"}
-        found = load_dataset(source["dataset"], **options)
+        if (Path(source["dataset"]) / "dataset_dict.json").is_file():  # of save_to_disk
+            found = load_from_disk(source["dataset"])[options["split"]]
+        else:
+            found = load_dataset(source["dataset"], **options)
         return RecordDataset.from_datasets(found, parser, self.root)
 
 
@@ -113,13 +143,14 @@ class DataCheck:
         """
         found, checked = [], []
         # A longer clip has no place in the encoder's window, whatever the settings allow.
-        window = self.foundation.encoder.window_seconds
+        limits = (self.settings.max_seconds, self.foundation.encoder.window_seconds)
+        longest = min((limit for limit in limits if limit is not None), default=None)
         for dataset in datasets:
             dataset.validate()
             audio = check_audio(
                 dataset,
                 on_unreadable=self.settings.on_unreadable,
-                max_seconds=min(self.settings.max_seconds or window, window),
+                max_seconds=longest,
                 index=self.settings.index,
             )
             checked.append(audio.dataset)
@@ -139,16 +170,63 @@ class DataCheck:
 def audio_positions(foundation: Foundation, stage: Stage) -> Callable[[float], int]:
     """How many positions the audio of so many seconds takes in a stage's sequences."""
     with torch.device("meta"):
-        adapter: Any = foundation.new_adapter(stage.adapter)
-    prefix = adapter.acoustic.num_queries if stage.adapter == "dual" else adapter.num_prompts
-    stride = adapter.semantic.stride
+        adapter = foundation.new_adapter(stage.adapter)
+    return positions_of(foundation.encoder, adapter)
 
-    def positions(seconds: float) -> int:
-        mel_frames = -(-round(seconds * SAMPLING_RATE) // HOP_LENGTH)
-        encoder_frames = -(-mel_frames // 2)  # Whisper halves them
-        return prefix + encoder_frames // stride
 
-    return positions
+def front_end(encoder: AudioEncoder) -> LogMel | Callable[..., tuple[Tensor, Tensor]]:
+    """What makes an encoder's features, in the processes that make batches."""
+    if isinstance(encoder, WhisperEncoder):  # without the encoder's weights, which may be on a GPU
+        return LogMel(encoder.n_mels, chunk_length=encoder.window_seconds)
+    return encoder.features
+
+
+def load_data(
+    settings: DataConfig,
+    stage: Stage,
+    foundation: Foundation,
+    *,
+    eos: EosPadding,
+    system: str,
+    loop: LoopSettings,
+) -> StageData:
+    """What a stage learns from, checked by one process for all.
+
+    Args:
+        settings: of the data set that the stage names.
+        stage: decides on the collator and the length of sequences.
+        foundation: encoder and backbone, whose limits hold.
+        eos: EOS tokens that are targets.
+        system: text of the system turn, where a row has none.
+        loop: device, and how long processes wait for one another.
+
+    Raises:
+        DataError: names the rows and fields that cannot be learned from.
+    """
+    parser = settings.parser(stage.data)
+    train = number_apart([settings.read(source, parser) for source in settings.train])
+    held_out = settings.evaluation
+    evaluation = [] if held_out is None else [settings.read(held_out, parser)]
+    kind: Any = PreferenceCollator if stage.preference else DiffusionCollator
+    template = ChatTemplate(foundation.tokenizer, system)  # type: ignore[arg-type]
+    rate = foundation.encoder.sampling_rate
+    collator = kind(template, front_end(foundation.encoder), eos, sampling_rate=rate)
+    check = DataCheck(settings, collator, foundation, stage)
+    found = from_main_process(
+        lambda: [check(part) for part in (train, evaluation)],
+        timedelta(seconds=loop.timeout),
+        cpu=loop.use_cpu,
+    )
+    train, evaluation = (
+        [dataset.select(kept) for dataset, (kept, _) in zip(part, results, strict=True)]
+        for part, results in zip((train, evaluation), found, strict=True)
+    )
+    return StageData(
+        ConcatDataset(train),
+        collator,
+        evaluation[0] if evaluation else None,
+        [seconds for _, durations in found[0] for seconds in durations],
+    )
 
 
 def _is_source(source: Any) -> bool:

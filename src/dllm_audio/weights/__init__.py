@@ -12,7 +12,7 @@ from .hub import SNAPSHOT_PATTERNS, resolve_directory
 from .pickles import check_tensors, read_pickle
 from .placing import load_through_transformers, single_device
 from .storing import check_rebuilt, stored
-from .tensors import iter_weights
+from .tensors import iter_weights, weight_shapes
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
@@ -31,4 +31,5 @@ __all__ = [
     "shorten",
     "single_device",
     "stored",
+    "weight_shapes",
 ]

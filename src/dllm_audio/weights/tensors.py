@@ -47,6 +47,19 @@ def iter_weights(
         yield from _iter_file(file, str(torch.device(device)), wanted)
 
 
+def weight_shapes(directory: str | Path) -> Iterator[tuple[str, list[int]]]:
+    """Name and shape of every weight of a folder, checked like :func:`iter_weights`."""
+    files = find_weight_files(directory)
+    seen = _names(files)
+    index = index_file(Path(directory))
+    if index is not None and files[0].name != SINGLE_FILE:
+        _check_index(index, weight_map_of(index), seen)
+    for file in files:
+        with _open(file) as reader:
+            for name in reader.keys():  # noqa: SIM118 (not a mapping)
+                yield name, list(reader.get_slice(name).get_shape())
+
+
 def _open(file: Path, device: str = "cpu") -> Any:
     if not file.is_file():
         raise CheckpointError(f"{file}: there is no such file")
