@@ -134,4 +134,5 @@ def test_parts_that_say_nothing_are_measured() -> None:
     assert audio_positions(Seconds(), pairs)(2.2) == 11
     assert audio_positions(Seconds(), dual())(3.0) == 3 + 7
     with torch.device("meta"):
-        assert audio_positions(Seconds(), dual())(3.0) == 3 + 7
+        planned = dual()
+    assert audio_positions(Seconds(), planned)(3.0) == 3 + 7
