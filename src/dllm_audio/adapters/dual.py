@@ -71,10 +71,13 @@ class DualAdapter(nn.Module):
     @property
     def taps(self) -> tuple[int, ...] | None:
         """Hidden states that its parts read; None: a part does not say."""
-        found = [getattr(part, "taps", None) for part in (self.semantic, self.acoustic)]
-        if None in found:
-            return None
-        return tuple(sorted({tap for taps in found for tap in taps}))
+        every: set[int] = set()
+        for part in (self.semantic, self.acoustic):
+            taps: tuple[int, ...] | None = getattr(part, "taps", None)
+            if taps is None:
+                return None
+            every.update(taps)
+        return tuple(sorted(every))
 
     def positions(self, encoder_frames: int) -> int:
         """Embeddings that a clip of so many frames becomes (both parts must say)."""

@@ -77,7 +77,7 @@ def framing_of(config: PretrainedConfig, extractor: SequenceFeatureExtractor) ->
     if hasattr(config, "frequency_stride"):
         return _of_patches(config, extractor)
     if hasattr(config, "max_source_positions") and hasattr(extractor, "nb_max_frames"):
-        hop = extractor.hop_length
+        hop: int = getattr(extractor, "hop_length", 160)
         framing = Framing(
             window=2 * config.max_source_positions * hop,
             hop=hop,

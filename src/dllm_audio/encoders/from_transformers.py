@@ -97,8 +97,9 @@ def read_model(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
     state = dict(_encoder_tensors(directory, isinstance(tower, dict)))
     if dtype is None:
         dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
+    load: Any = type(empty).from_pretrained
     try:
-        model, found = type(empty).from_pretrained(
+        model, found = load(
             None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:

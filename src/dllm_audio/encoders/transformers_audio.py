@@ -66,13 +66,13 @@ class TransformersEncoder(nn.Module):
         if not isinstance(feature_extractor, SequenceFeatureExtractor):
             got = type(feature_extractor).__name__
             raise InvalidArgumentError("feature_extractor", "one of transformers for audio", got)
-        names = feature_extractor.model_input_names
+        self.feature_extractor: Any = feature_extractor
+        names = getattr(feature_extractor, "model_input_names", None)
         if not names or names[0] != model.main_input_name:
             expected = f"one that gives {model.main_input_name!r}, which the model reads"
             raise InvalidArgumentError("feature_extractor", expected, names)
         self.config = model.config
         self.model = model.get_encoder() if self.config.is_encoder_decoder else model
-        self.feature_extractor = feature_extractor
         self.framing = framing_of(self.config, feature_extractor)
         self.requires_grad_(trainable)
         self.train(trainable)
@@ -226,7 +226,7 @@ class TransformersEncoder(nn.Module):
         return made[self.feature_extractor.model_input_names[0]][0].float()
 
     def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        """Encode features.
+        """Encode.
 
         Args:
             features: what :meth:`features` gave; cast to the weights' dtype.
@@ -280,8 +280,8 @@ class TransformersEncoder(nn.Module):
             last, states = self._run(features[group, :count])
             for place, row in enumerate(group):
                 tensors[row] = [tensor[place] for tensor in (last, *states)]
-        last, *states = (pad_sequence(list(each), True) for each in zip(*tensors, strict=True))
-        return last, tuple(states)
+        padded = [pad_sequence(list(each), True) for each in zip(*tensors, strict=True)]
+        return padded[0], tuple(padded[1:])
 
     def _check(self, features: Tensor, lengths: Tensor) -> list[int]:
         """Check the arguments of ``forward``; the lengths on the host (the one sync)."""
