@@ -21,8 +21,6 @@ from .config import config_from, plain_config
 from .framing import framing_of
 from .from_transformers import new_extractor, new_model, read_extractor, read_model
 
-_HIDDEN_SIZES = ("hidden_size", "d_model")
-
 
 @register("encoder", "transformers")
 class TransformersEncoder(nn.Module):
@@ -148,8 +146,8 @@ class TransformersEncoder(nn.Module):
     @property
     def hidden_size(self) -> int:
         """Width ``E`` of the frames."""
-        sizes = (getattr(self.config, name, None) for name in _HIDDEN_SIZES)
-        return next(size for size in sizes if size is not None)
+        width: int = getattr(self.config, "hidden_size", None) or self.config.d_model
+        return width
 
     @property
     def num_layers(self) -> int:
@@ -249,9 +247,8 @@ class TransformersEncoder(nn.Module):
         else:
             last, states = self._grouped(features, steps)
         counted = lengths.to(features.device, torch.int64)
-        frames = self.framing.frames(counted)
+        frames, hidden = self.framing.frames(counted), self.framing.hidden(counted)
         longest = self.framing.frames(max(steps))
-        hidden = self.framing.hidden(counted)
         full = features.shape[-1] if self.framing.window is not None else max(steps)
         if states[0].shape[1] != self.framing.hidden(full) or last.shape[1] < longest:
             expected = f"{self.framing.hidden(full)} frames of {full} steps of features"
