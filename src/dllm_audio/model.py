@@ -27,7 +27,7 @@ from .processor import AudioDiffusionProcessor, Conversations, as_batch, read_se
 from .prompts import ChatTemplate, ConditionedPredictor, PromptBatch, condition, read_conversation
 from .protocols import AudioAdapter, AudioEncoder, AudioSource, Tokenizer
 from .samplers import CachedParallelSampler, Sampler, Threshold, from_dict
-from .weights import load_through_transformers, resolve_directory, single_device
+from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
 Audio: TypeAlias = AudioSource | Sequence[AudioSource | None] | None
 _INPUTS = ("input_ids", "attention_mask", "waveforms", "audio_lengths", "audio_start", "audio_rows")
@@ -128,8 +128,7 @@ class AudioDiffusionLM(PreTrainedModel):
         Raises:
             CheckpointError: anything missing, left over, damaged or of the wrong shape.
         """
-        if hub_options.pop("trust_remote_code", None):
-            raise InvalidArgumentError("trust_remote_code", "False", True)
+        check_hub_options(hub_options)
         folder = saved_folder(resolve_directory(dir_or_id, revision, _SNAPSHOT))
         config = AudioDiffusionConfig.from_folder(folder) if config is None else config
         quantized = quantization_config or getattr(config, "quantization_config", None)

@@ -40,6 +40,7 @@ AudioSource: TypeAlias = (
 )
 
 
+@runtime_checkable
 class AudioEncoder(Protocol):
     """Turns waveforms into frames; it owns its front end.
 

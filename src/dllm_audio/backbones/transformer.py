@@ -15,6 +15,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import BackboneOutput
 from ..protocols import KVCache
+from ..weights import check_hub_options
 from .attention import row_layout
 from .block import TransformerBlock
 from .cache import StaticKVCache
@@ -67,6 +68,7 @@ class DiffusionTransformer(PreTrainedModel):
         quantization_config: QuantizationConfigMixin | Mapping[str, Any] | None = None,
         revision: str | None = None,
         config: TransformerConfig | None = None,
+        **hub_options: object,
     ) -> Model:
         """Load published weights (safetensors, sharded or not) straight to their place.
 
@@ -78,10 +80,13 @@ class DiffusionTransformer(PreTrainedModel):
             quantization_config: one of transformers' quantization configs.
             revision: hub revision.
             config: None reads the folder's ``config.json``.
+            hub_options: what transformers' auto classes pass on; code of a checkpoint is never run.
 
         Raises:
+            InvalidArgumentError: an option that is not known.
             CheckpointError: files or tensors missing, unexpected or of the wrong shape.
         """
+        check_hub_options(hub_options)
         return load_backbone(
             cls,
             dir_or_id,
