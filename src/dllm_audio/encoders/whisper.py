@@ -87,7 +87,7 @@ class WhisperEncoder(nn.Module):
             UnsafeCheckpointError: the checkpoint reaches outside its directory.
         """
         root = resolve_directory(id_or_dir, revision)
-        config = read_config(root, "whisper")
+        config: Any = read_config(root, "whisper")
         pairs = iter_weights(
             root, device_map or "cpu", wanted=lambda name: from_hub_name(name) is not None
         )
@@ -150,7 +150,8 @@ class WhisperEncoder(nn.Module):
             CheckpointError: values that no encoder can be built from; names them.
         """
         try:
-            return cls(config_from(values, "whisper"))
+            config: Any = config_from(values, "whisper")
+            return cls(config)
         except InvalidArgumentError as error:
             raise CheckpointError(f"whisper: {error}") from error
 
