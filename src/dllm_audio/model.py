@@ -52,7 +52,7 @@ class AudioDiffusionLM(PreTrainedModel):
     config_class = AudioDiffusionConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]  # noqa: RUF012 (as transformers declares it)
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionCon
     Raises:
         InvalidArgumentError: a part that is not registered; says the line that would.
     """
-    descriptions = {kind: describe(kind, parts[kind]) for kind in PARTS}
+    descriptions: dict[str, Any] = {kind: describe(kind, parts[kind]) for kind in PARTS}
     dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
     return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
 

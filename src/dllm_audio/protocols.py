@@ -42,19 +42,27 @@ AudioSource: TypeAlias = (
 
 @runtime_checkable
 class AudioEncoder(Protocol):
-    """Turns waveforms into frames; it owns its front end.
+    """Turns waveforms into frames; it owns its front end."""
 
-    Attributes:
-        hidden_size: width E of the frames.
-        num_layers: layers; there is one hidden state more.
-        sampling_rate: samples per second that its front end expects.
-        window_seconds: longest clip, or None for any length.
-    """
+    @property
+    def hidden_size(self) -> int:
+        """Width E of the frames."""
+        ...
 
-    hidden_size: int
-    num_layers: int
-    sampling_rate: int
-    window_seconds: float | None
+    @property
+    def num_layers(self) -> int:
+        """Layers; there is one hidden state more."""
+        ...
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second that the front end expects."""
+        ...
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Longest clip, or None for any length."""
+        ...
 
     def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Front end: waveforms ``[T]`` to features ``[B, ...]`` and their lengths ``[B]`` int64.
@@ -115,6 +123,7 @@ class KVCache(Protocol):
         ...
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A bidirectional transformer that predicts tokens.
 
@@ -163,6 +172,15 @@ class Backbone(Protocol):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
+        ...
+
+
+@runtime_checkable
+class CachingBackbone(Backbone, Protocol):
+    """A backbone that keeps keys and values."""
+
+    def new_cache(self, batch_size: int, length: int) -> KVCache:
+        """An empty cache for ``length`` slots."""
         ...
 
 

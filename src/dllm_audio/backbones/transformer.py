@@ -136,7 +136,7 @@ class DiffusionTransformer(PreTrainedModel):
         """The embedding of tokens, as transformers and peft ask for it."""
         return self.wte
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Put another embedding in its place."""
         self.wte = value
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, ShapeError
-from ..protocols import Backbone, KVCache
+from ..protocols import Backbone, CachingBackbone, KVCache
 from .splice import SplicedPrompt
 
 
@@ -145,7 +146,8 @@ class ConditionedPredictor:
 
     def new_cache(self, response_length: int) -> KVCache:
         """A cache for the prompt and a response of that length; see :attr:`can_cache`."""
-        return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
+        backbone = cast(CachingBackbone, self.backbone)
+        return backbone.new_cache(self.batch_size, self.prompt_length + response_length)
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
         """The predictor of the chosen batch rows ``[B']`` int64, without a host synchronization."""

@@ -238,7 +238,8 @@ class Blueprint:
             got = type(model.tokenizer).__name__
             raise InvalidArgumentError("tokenizer", "a transformers tokenizer, to be saved", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
-        return cls(parts, model.tokenizer, model.sampler, stage.lora)
+        tokenizer: Tokenizer | None = model.tokenizer
+        return cls(parts, tokenizer, model.sampler, stage.lora)
 
     def save(self, state: Mapping[str, Tensor], folder: str | Path) -> None:
         """Write a folder that ``AudioDiffusionLM.from_pretrained`` loads; other files in it stay.
