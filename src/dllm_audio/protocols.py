@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .outputs import AudioEmbeddings, EncoderOutput
 
@@ -173,6 +173,31 @@ class Backbone(Protocol):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
         ...
+
+
+def hidden_states(
+    backbone: Backbone, inputs_embeds: Tensor, **arguments: Tensor | KVCache | None
+) -> Tensor:
+    """Final hidden states of a backbone, by the call that :class:`Backbone` describes.
+
+    Args:
+        backbone: called as a module where it has a ``forward``, so that hooks run and
+            ``torch.compile`` sees it.
+        inputs_embeds: ``[B, Q, D]``.
+        arguments: further ones of :meth:`Backbone.hidden`.
+
+    Returns:
+        ``[B, M, D]``.
+    """
+    if isinstance(backbone, nn.Module) and _has_forward(backbone):
+        output = backbone(inputs_embeds=inputs_embeds, return_hidden=True, **arguments)
+        states: Tensor = output.last_hidden_state
+        return states
+    return backbone.hidden(inputs_embeds, **arguments)  # type: ignore[arg-type]
+
+
+def _has_forward(module: nn.Module) -> bool:
+    return getattr(module.forward, "__func__", module.forward) is not nn.Module.forward
 
 
 @runtime_checkable
