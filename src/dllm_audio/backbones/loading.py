@@ -38,7 +38,7 @@ _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 def load_backbone(
     cls: type[Model],
     dir_or_id: str | Path,
-    place: Callable[..., tuple[Model, Mapping[str, Iterable[object]]]],
+    place: Callable[..., Any],
     *,
     dtype: torch.dtype | str | None = None,
     device_map: DeviceMap = None,
@@ -131,7 +131,7 @@ def own_name(model: DiffusionTransformer, stored: str, own: Iterable[str]) -> st
 
 def _load_placed(
     cls: type[Model],
-    place: Callable[..., tuple[Model, Mapping[str, Iterable[object]]]],
+    place: Callable[..., Any],
     directory: Path,
     config: TransformerConfig,
     dtype: torch.dtype | None,

@@ -157,7 +157,7 @@ class ChatTemplate:
             for name in ("bos", "eos")
         }
         try:
-            texts, _ = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 conversations=[[dict(message) for message in messages]],
                 chat_template=self.template,
                 add_generation_prompt=add_generation_prompt,
@@ -166,7 +166,7 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError) as error:
             expected = "turns that the chat template takes"
             raise InvalidArgumentError("messages", expected, error) from error
-        return str(texts[0])
+        return str(rendered[0][0])
 
     def __call__(
         self, instructions: Sequence[str], has_audio: Sequence[bool] | None = None
