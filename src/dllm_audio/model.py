@@ -209,6 +209,11 @@ class AudioDiffusionLM(PreTrainedModel):
         rate = self.encoder.sampling_rate
         return AudioDiffusionProcessor(self.tokenizer, self.chat_template, rate)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's, as transformers and peft ask for it."""
+        found: nn.Module = self.backbone.get_input_embeddings()
+        return found
+
     def forward(self, *args: Any, **options: Any) -> Any:
         """The backbone's forward pass; audio comes in through :meth:`prepare`."""
         return self.backbone(*args, **options)
