@@ -32,7 +32,7 @@ from dllm_audio import (
     Threshold,
 )
 from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
-from dllm_audio.toy import ASSETS, FAMILIES, ToyDataset
+from dllm_audio.toy import FAMILIES, ToyDataset, small_model
 
 SEED = 23
 LENGTH, BLOCK = 16, 8
@@ -207,13 +207,13 @@ def draw(sweep: list[Row], reference: Row, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ASSETS / "tiny")
+    parser.add_argument("--model", help="a saved model (default: the one that ships)")
     parser.add_argument("--questions", type=int, default=520)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
-    model = AudioDiffusionLM.from_pretrained(args.model)
+    model = AudioDiffusionLM.from_pretrained(args.model) if args.model else small_model()
     questions = list(ToyDataset("heldout", args.questions, SEED))
     batches = [questions[i : i + args.batch] for i in range(0, len(questions), args.batch)]
     targets = [question.target for question in questions]

@@ -10,34 +10,44 @@ words of some answers were found.  Needs no download.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
-from dllm_audio import AudioDiffusionLM, CachedParallelSampler, Threshold
+from dllm_audio import AudioDiffusionLM, toy
 from dllm_audio.errors import DllmAudioError, MissingDependencyError
 from dllm_audio.outputs import Generation, Trace
+from dllm_audio.samplers import from_dict
 from dllm_audio.samplers.plotting import plot_trace
-from dllm_audio.toy import ASSETS
 
 PICTURED = 3  # the longest answers
 
 
-def answer(
-    model: AudioDiffusionLM, audio: Path, prompt: str, threshold: float
-) -> tuple[Generation, float]:
-    """One answer and the seconds it took."""
-    settings = model.generation
-    sampler = CachedParallelSampler(
-        settings["gen_length"],
-        min(settings["block_length"], settings["gen_length"]),
-        Threshold(threshold),
-        trace=True,
-    )
-    start = time.perf_counter()
-    generation = model.generate(audio=audio, prompts=prompt, sampler=sampler)
-    return generation, time.perf_counter() - start
+def ask(model: AudioDiffusionLM, args: argparse.Namespace) -> list[tuple[str, Generation]]:
+    """Ask about the clips and print what comes; questions and answers."""
+    settings = {**model.default_sampler().to_dict(), "trace": True}
+    if args.threshold is not None:
+        settings["commit"] = {"name": "threshold", "settings": {"tau": args.threshold}}
+    sampler, answers, right, asked = from_dict(settings), [], 0, 0
+    clips = [(clip.path, [(q.prompt, q.answer) for q in clip.questions]) for clip in toy.clips()]
+    if args.audio:
+        clips = [(Path(args.audio), [(args.prompt or "What is said?", None)])]
+    for path, questions in clips:
+        print(path.name)
+        for prompt, expected in questions:
+            start = time.perf_counter()
+            generation = model.generate(prompts=prompt, audio=path, sampler=sampler)
+            milliseconds = 1000 * (time.perf_counter() - start)
+            text, shown = (generation.texts or [""])[0], prompt.replace("\n", " | ")
+            print(f"  question  {shown}\n  answer    {text}")
+            if expected is not None:
+                right, asked = right + (text == expected), asked + 1
+                print(f"  expected  {expected}{'' if text == expected else '   (differs)'}")
+            print(f"  {generation.output.nfe} forward passes, {milliseconds:.0f} ms\n")
+            answers.append((f"{path.name}: {shown}", generation))
+    if asked:
+        print(f"{right} of {asked} answers are as expected")
+    return answers
 
 
 def draw(model: AudioDiffusionLM, answers: list[tuple[str, Generation]], path: Path) -> None:
@@ -59,57 +69,29 @@ def draw(model: AudioDiffusionLM, answers: list[tuple[str, Generation]], path: P
     plot_trace(trace, labels, path, titles=[title for title, _ in longest])
 
 
-def run(args: argparse.Namespace) -> None:
-    """Load, ask, print, draw."""
-    start = time.perf_counter()
-    model = AudioDiffusionLM.from_pretrained(args.model)
-    print(f"model loaded in {time.perf_counter() - start:.1f} s from {args.model}\n")
-    folder = ASSETS / "clips"
-    clips = json.loads((folder / "questions.json").read_text())
-    if args.audio:
-        question = {"prompt": args.prompt or "What is said?", "expected": None}
-        clips = [{"file": args.audio, "questions": [question]}]
-        folder = Path()
-    answers, right, asked = [], 0, 0
-    for clip in clips:
-        print(clip["file"])
-        for question in clip["questions"]:
-            prompt, expected = question["prompt"], question["expected"]
-            generation, seconds = answer(model, folder / clip["file"], prompt, args.threshold)
-            text = (generation.texts or [""])[0]
-            shown = prompt.replace("\n", " | ")
-            print(f"  question  {shown}")
-            print(f"  answer    {text}")
-            if expected is not None:
-                right, asked = right + (text == expected), asked + 1
-                print(f"  expected  {expected}{'' if text == expected else '   (differs)'}")
-            print(f"  {generation.output.nfe} forward passes, {1000 * seconds:.0f} ms\n")
-            answers.append((f"{Path(clip['file']).name}: {shown}", generation))
-    if asked:
-        print(f"{right} of {asked} answers are as expected")
-    try:
-        draw(model, answers, args.picture)
-    except MissingDependencyError as error:  # the answers are what was asked for
-        print(f"no picture: {error}")
-    else:
-        print(f"order of denoising: {args.picture}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--audio", help="a file of your own (WAV, FLAC, OGG, MP3; at most 4 s)")
     parser.add_argument("--prompt", help="what to ask about it")
-    parser.add_argument("--model", type=Path, default=ASSETS / "tiny", help="a saved model")
-    parser.add_argument("--threshold", type=float, default=0.9, help="commit what is surer")
+    parser.add_argument("--model", help="a saved model (default: the one that ships)")
+    parser.add_argument("--threshold", type=float, help="commit what is surer (default: 0.9)")
     parser.add_argument("--picture", type=Path, default=Path("denoising_order.png"))
     args = parser.parse_args()
     if args.prompt and not args.audio:
         parser.error("--prompt needs --audio")
     try:
-        run(args)
+        start = time.perf_counter()
+        model = AudioDiffusionLM.from_pretrained(args.model) if args.model else toy.small_model()
+        print(f"model loaded in {time.perf_counter() - start:.1f} s\n")
+        answers = ask(model, args)
     except DllmAudioError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    try:
+        draw(model, answers, args.picture)
+        print(f"order of denoising: {args.picture}")
+    except MissingDependencyError as error:  # the answers are what was asked for
+        print(f"no picture: {error}")
     return 0
 
 

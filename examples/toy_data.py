@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dllm_audio import AudioDiffusionLM, ChatTemplate, LogMel, toy
+from dllm_audio import AudioDiffusionLM, ChatTemplate, toy
 from dllm_audio.data import (
     DiffusionCollator,
     EncoderFeatures,
@@ -108,17 +108,12 @@ class ToyData:
 
     def _store(self, waveform: np.ndarray) -> StoredAudio:
         source = (waveform, 16000)
-        self._features.compute([source], self._small.encoder, self._log_mel, progress=False)
+        self._features.compute([source], self._small.encoder, progress=False)
         return StoredAudio(content_key(source))
 
     @cached_property
     def _small(self) -> AudioDiffusionLM:
         return toy.small_model()
-
-    @cached_property
-    def _log_mel(self) -> LogMel:
-        encoder = self._small.encoder
-        return LogMel(encoder.n_mels, chunk_length=encoder.window_seconds)
 
     @cached_property
     def _features(self) -> EncoderFeatures:

@@ -24,9 +24,10 @@ from dllm_audio import AudioDiffusionLM, LowConfidenceSampler, toy
 from dllm_audio.data import PreferenceCollator
 from dllm_audio.errors import DllmAudioError
 from dllm_audio.losses import SimPOLoss
+from dllm_audio.parts import describe
 from dllm_audio.training import (
-    AdapterSettings,
     Foundation,
+    LoopSettings,
     PreferenceTask,
     Stage,
     StageData,
@@ -123,16 +124,13 @@ def train(stages: Sequence[Planned], args: argparse.Namespace) -> None:
 
 
 def foundation() -> Foundation:
-    """What no stage trains: encoder, language model, tokenizer; and the adapters' sizes."""
+    """What no stage trains, and the sizes of the adapters; both are those of the small model."""
     small = toy.small_model(torch.float32)
-    acoustic = small.adapter.acoustic
-    sizes = AdapterSettings(
-        num_prompts=20,
-        num_queries=acoustic.num_queries,
-        intermediate_size=acoustic.intermediate_size,
-        taps=acoustic.taps,
+    dual = describe("adapter", small.adapter)["settings"]
+    sizes = {"dual": dual, "prompted": {"num_prompts": 20}}
+    return Foundation(
+        small.encoder, small.backbone, small.tokenizer, sizes, sampler=small.default_sampler()
     )
-    return Foundation(small.encoder, small.backbone, small.tokenizer, sizes, small.generation)
 
 
 def train_stage(
@@ -149,10 +147,9 @@ def train_stage(
     model = assemble(foundation(), stage, args.seed, previous)
     print(f"{stage.name}: {count_parameters(model)}", flush=True)
     steps = stage.optimization.max_steps
-    run_stage(
-        stage, model, learns_from(), folder, seed=args.seed,
-        save_steps=max(steps // 10, 1), eval_steps=max(steps // 5, 1),
-    )  # fmt: skip
+    settings = LoopSettings(save_steps=max(steps // 10, 1), eval_steps=max(steps // 5, 1))
+    run_stage(stage, model, learns_from(), folder, seed=args.seed, settings=settings)
+    print(f"{stage.name}: try dllm-audio answer --model {folder}")
     return model.eval()
 
 

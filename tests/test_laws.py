@@ -58,7 +58,7 @@ def original() -> AudioDiffusionLM:
     llada.load_state_dict(
         {LLaDA.names.native(n): t for n, t in load_golden("llada_weights").items()}
     )
-    return AudioDiffusionLM(encoder, adapter, llada).eval()
+    return AudioDiffusionLM.from_parts(encoder, adapter, llada).eval()
 
 
 @torch.no_grad()

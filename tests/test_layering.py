@@ -55,6 +55,10 @@ DEFERRED = {
 }
 
 
+# A layer that is of no use without an extra imports it as usual.
+EXTRAS = {"training": {"accelerate"}}
+
+
 class Import(NamedTuple):
     target: str  # dotted name from the package's root for our own modules, else the package
     own: bool
@@ -127,7 +131,7 @@ def violations(source: str, module: tuple[str, ...]) -> list[str]:
         elif layer in BASE_EXTERNAL and not _is_standard(target):
             if target not in BASE_EXTERNAL[layer]:
                 problems.append(f"{where}: the base file {layer} must not import {target}")
-        elif target in DEFERRED and item.module_level:
+        elif target in DEFERRED - EXTRAS.get(layer, set()) and item.module_level:
             problems.append(f"{where}: {target} is imported inside the function that needs it")
     return problems
 

@@ -179,13 +179,9 @@ def test_embeddings_of_a_clip_do_not_depend_on_its_batch(model: AudioDiffusionLM
         model.embed_audio([None])
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("gen_length", 0), ("block_length", "4"), ("threshold", "x"), ("threshold", float("nan"))],
-)
-def test_settings_of_the_default_sampler_are_checked_at_once(name: str, value: object) -> None:
-    parts = small_model()
-    with pytest.raises(InvalidArgumentError):
-        AudioDiffusionLM(parts.encoder, parts.adapter, parts.backbone, generation={name: value})
-    with pytest.raises(InvalidArgumentError, match="generation"):
-        AudioDiffusionLM(parts.encoder, parts.adapter, parts.backbone, generation={"n": 1})
+def test_parts_are_put_together_with_a_sampler_of_ones_own() -> None:
+    parts = small_model().parts()
+    model = AudioDiffusionLM.from_parts(**parts)
+    assert model.default_sampler().to_dict()["commit"]["settings"]["tau"] == 0.9
+    sampler = LowConfidenceSampler(3, 6)
+    assert AudioDiffusionLM.from_parts(**parts, sampler=sampler).default_sampler() is sampler

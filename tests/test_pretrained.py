@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dllm_audio import AudioDiffusionLM, PromptedSemanticAdapter, SemanticAdapter
+from dllm_audio.checkpoints import load_model
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from dllm_audio.files import folders as saving
 from parity import load_golden, load_golden_json
@@ -45,7 +46,7 @@ def test_a_round_trip_is_exact(tmp_path: Path) -> None:
     assert equal(loaded, model)
     assert not loaded.training
     assert not loaded.encoder.trainable
-    assert loaded.generation == model.generation
+    assert loaded.default_sampler() == model.default_sampler()
     assert loaded.backbone.config == model.backbone.config
     assert loaded.tokenizer.get_vocab() == model.tokenizer.get_vocab()
     assert not [n for n in names(tmp_path / "new" / "folder") if n.startswith(".")]
@@ -99,8 +100,8 @@ def test_shards_come_back_and_old_files_go(tmp_path: Path, monkeypatch: pytest.M
     save_file({"a": torch.zeros(1)}, tmp_path / "theirs.safetensors")
     other = shifted(small_model())
     other.save_pretrained(tmp_path)
-    assert names(tmp_path) - {"chat_template.jinja", "special_tokens_map.json"} == {
-        *("config.json", "model.safetensors", "notes.txt", "theirs.safetensors")
+    assert names(tmp_path) == {
+        *("README.md", "config.json", "model.safetensors", "notes.txt", "theirs.safetensors")
     }
     loaded = AudioDiffusionLM.from_pretrained(tmp_path)
     assert equal(loaded, other)
@@ -224,7 +225,11 @@ def test_parts_that_the_folder_cannot_describe_are_refused_before_anything_is_wr
     model.backbone = peft.get_peft_model(
         model.backbone, peft.LoraConfig(r=1, target_modules=["q_proj"])
     )
-    with pytest.raises(InvalidArgumentError, match="merge"):
+    with pytest.raises(InvalidArgumentError, match="registered part"):
+        model.save_pretrained(tmp_path)
+    model = small_model()
+    peft.inject_adapter_in_model(peft.LoraConfig(r=1, target_modules=["q_proj"]), model.backbone)
+    with pytest.raises(InvalidArgumentError, match=r"^backbone: .*merge LoRA"):
         model.save_pretrained(tmp_path)
 
 
@@ -246,35 +251,36 @@ def _remove(name: str) -> Callable[[dict], None]:
     [
         *(_remove(name) for name in ("model_type", "encoder", "adapter", "backbone")),
         _set("model_type", value="llada"),
-        _set("dtype", value="eval"),
-        _set("dtype", value="int8"),
-        _set("dtype", value={"backbone": "nonsense"}),
+        _set("part_dtypes", value="eval"),
+        _set("part_dtypes", value={"backbone": "eval"}),
+        _set("part_dtypes", value={"backbone": "int8"}),
+        _set("part_dtypes", value={"backbone": "nonsense"}),
         _set("encoder", value=[]),
-        _set("encoder", "d_model", value="16"),
-        _set("encoder", "d_model", value=-16),
-        _set("encoder", "encoder_layers", value=10**9),
-        _set("encoder", "activation_function", value="nonsense"),
-        _set("encoder", "encoder_attention_heads", value=3),
+        _set("encoder", "settings", "d_model", value="16"),
+        _set("encoder", "settings", "d_model", value=-16),
+        _set("encoder", "settings", "encoder_layers", value=10**9),
+        _set("encoder", "settings", "activation_function", value="nonsense"),
+        _set("encoder", "settings", "encoder_attention_heads", value=3),
         _set("adapter", value="dual"),
-        _set("adapter", "type", value="triple"),
-        _set("adapter", "type", value=["dual"]),
-        _set("adapter", "semantic", value=None),
-        _set("adapter", "semantic", "stride", value=0),
-        _set("adapter", "semantic", "stride", value="4"),
-        _set("adapter", "semantic", "unknown", value=1),
-        _set("adapter", "acoustic", "taps", value=[]),
-        _set("adapter", "acoustic", "taps", value=[0.5]),
-        _set("adapter", "acoustic", "num_layers", value=10**9),
-        _set("adapter", "acoustic", "dropout", value=2.0),
-        _set("backbone", "n_layers", value=10**9),
-        _set("backbone", "n_heads", value=5),
-        _set("backbone", "d_model", value=48),
-        _set("backbone", "block_type", value="sequential"),
-        _set("generation", value=[1]),
-        _set("generation", "gen_length", value=0),
-        _set("generation", "block_length", value="4"),
-        _set("generation", "threshold", value="high"),
-        _set("generation", "unknown", value=1),
+        _set("adapter", "name", value="triple"),
+        _set("adapter", "name", value=["dual"]),
+        _set("adapter", "settings", "semantic", value=None),
+        _set("adapter", "settings", "semantic", "settings", "stride", value=0),
+        _set("adapter", "settings", "semantic", "settings", "stride", value="4"),
+        _set("adapter", "settings", "semantic", "settings", "unknown", value=1),
+        _set("adapter", "settings", "acoustic", "settings", "taps", value=[]),
+        _set("adapter", "settings", "acoustic", "settings", "taps", value=[0.5]),
+        _set("adapter", "settings", "acoustic", "settings", "num_layers", value=10**9),
+        _set("adapter", "settings", "acoustic", "settings", "dropout", value=2.0),
+        _set("backbone", "settings", "n_layers", value=10**9),
+        _set("backbone", "settings", "n_heads", value=5),
+        _set("backbone", "settings", "d_model", value=48),
+        _set("backbone", "settings", "block_type", value="sequential"),
+        _set("sampler", value=[1]),
+        _set("sampler", "gen_length", value=0),
+        _set("sampler", "block_length", value="4"),
+        _set("sampler", "commit", value="high"),
+        _set("sampler", "unknown", value=1),
     ],
 )
 def test_a_config_from_a_stranger_is_refused(
@@ -313,14 +319,6 @@ def test_missing_left_over_or_damaged_weights_are_refused(
         AudioDiffusionLM.from_pretrained(folder)
 
 
-def test_one_dtype_for_all_parts_is_read_too(model_folder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
-    config = json.loads((folder / "config.json").read_text())
-    config["dtype"] = "bfloat16"
-    (folder / "config.json").write_text(json.dumps(config))
-    assert AudioDiffusionLM.from_pretrained(folder).dtype == torch.bfloat16
-
-
 @pytest.fixture
 def published(tmp_path: Path) -> dict[str, Path]:
     """The three folders of a published DIFFA: adapters, encoder, backbone."""
@@ -354,7 +352,7 @@ def test_published_checkpoints_load_and_become_a_folder_of_their_own(
     others = {name: published[name] for name in ("whisper", "llada")}
     io = load_golden("diffa_io")
     for stage, expected in ((None, "speech_stage2"), (2, "speech_stage2"), (1, "speech_stage1")):
-        model = AudioDiffusionLM.from_pretrained(published["diffa"], **others, stage=stage)
+        model = load_model(published["diffa"], **others, stage=stage)
         frames = model.encode_audio(io["mel"][:1], io["mel_mask"].sum(-1)[:1])
         length = int(frames.lengths[0])
         same(frames.embeds[0, :length], io[expected][0, :length], 1e-4)
@@ -365,9 +363,10 @@ def test_published_checkpoints_load_and_become_a_folder_of_their_own(
 def test_what_a_published_checkpoint_lacks_is_asked_for(
     published: dict[str, Path], model_folder: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match="whisper="):
-        AudioDiffusionLM.from_pretrained(published["diffa"])
+    for load in (load_model, AudioDiffusionLM.from_pretrained):
+        with pytest.raises(CheckpointError, match="whisper="):
+            load(published["diffa"])
     with pytest.raises(InvalidArgumentError, match=r"^llada"):
-        AudioDiffusionLM.from_pretrained(published["diffa"], whisper=published["whisper"])
+        load_model(published["diffa"], whisper=published["whisper"])
     with pytest.raises(InvalidArgumentError, match=r"^stage"):
-        AudioDiffusionLM.from_pretrained(model_folder, stage=2)
+        load_model(model_folder, stage=2)

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from dllm_audio import AudioDiffusionLM, LowConfidenceSampler, load_audio
 from dllm_audio.toy import (
     ACOUSTIC_FAMILIES,
-    ASSETS,
     FAMILIES,
     HumanDigits,
     ToyDataset,
     ToyRecord,
+    small_model,
 )
 
 SEED = 7
@@ -129,14 +129,14 @@ def markdown(scores: list[Score]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ASSETS / "tiny")
+    parser.add_argument("--model", type=Path, help="default: the one that ships")
     parser.add_argument("--ablation", type=Path, help="the model with the semantic adapter alone")
     parser.add_argument("--human-data", type=Path, help="folder of the Free Spoken Digit Dataset")
     parser.add_argument("--speakers", nargs="*", help="people to measure on (default: all)")
     parser.add_argument("--rows", type=int, default=200, help="questions per family")
     parser.add_argument("--out", type=Path, help="folder for table.md and table.json")
     args = parser.parse_args()
-    model = AudioDiffusionLM.from_pretrained(args.model)
+    model = AudioDiffusionLM.from_pretrained(args.model) if args.model else small_model()
     ablation = AudioDiffusionLM.from_pretrained(args.ablation) if args.ablation else None
     people = HumanDigits(args.human_data, args.speakers) if args.human_data else None
     scores = evaluate(model, ablation, args.rows, people)

@@ -19,13 +19,13 @@ from make_tokenizer import make_tokenizer
 from naming import Naming
 from numpy.random import Generator
 from perturbing import spec_augment
-from settings import build_adapter, build_backbone, build_encoder
+from settings import RESPONSE_LENGTH, build_adapter, build_backbone, build_encoder
 from torch import Tensor
 
-from dllm_audio import AudioDiffusionLM, AudioEmbeddings
+from dllm_audio import AudioDiffusionLM, AudioEmbeddings, CachedParallelSampler, Threshold
 from dllm_audio.toy import Scene, ToyRecord, ask, askable
 
-GENERATION = {"gen_length": 16, "block_length": 16, "threshold": 0.9}
+SAMPLER = CachedParallelSampler(RESPONSE_LENGTH, RESPONSE_LENGTH, Threshold(0.9))
 QUESTIONS_PER_CLIP = 2
 NAMING_WEIGHT = 0.3
 # Sequences need many looks, and so do facts that only some clips have.
@@ -59,7 +59,7 @@ def load_parts(folder: Path, *, acoustic: bool) -> AudioDiffusionLM:
     backbone.load_state_dict(load_averages(folder / "lm.pt"))
     torch.manual_seed(0)
     adapter = build_adapter(encoder, backbone, acoustic=acoustic)
-    model = AudioDiffusionLM(encoder, adapter, backbone, tokenizer, generation=GENERATION)
+    model = AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer, sampler=SAMPLER)
     model.encoder.requires_grad_(False)
     model.backbone.requires_grad_(False)
     return model

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .diffusion import PolynomialSchedule as PolynomialSchedule
     from .diffusion import mask_tokens as mask_tokens
     from .diffusion import sample_times as sample_times
+    from .encoders import TransformersEncoder as TransformersEncoder
     from .encoders import WhisperEncoder as WhisperEncoder
     from .losses import MaskedDiffusionLoss as MaskedDiffusionLoss
     from .losses import VRPOLoss as VRPOLoss
@@ -58,6 +59,7 @@ __version__ = "0.2.0"
 _EXPORTS: dict[str, str] = {
     "load_audio": "audio",
     "LogMel": "audio",
+    "TransformersEncoder": "encoders",
     "WhisperEncoder": "encoders",
     "SemanticAdapter": "adapters",
     "AcousticAdapter": "adapters",

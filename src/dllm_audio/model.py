@@ -20,7 +20,7 @@ from .model_files import (
     read_folder,
     read_tokenizer,
     saved_folder,
-    settle_buffers,
+    settle,
     write_folder,
 )
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
@@ -28,7 +28,7 @@ from .processor import AudioDiffusionProcessor, Conversations, as_batch, read_se
 from .prompts import ChatTemplate, ConditionedPredictor, PromptBatch, condition, read_conversation
 from .protocols import AudioAdapter, AudioEncoder, AudioSource, Tokenizer
 from .samplers import CachedParallelSampler, Sampler, Threshold, from_dict
-from .weights import load_through_transformers, resolve_directory, single_device
+from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
 Audio: TypeAlias = AudioSource | Sequence[AudioSource | None] | None
 _INPUTS = ("input_ids", "attention_mask", "waveforms", "audio_lengths", "audio_start", "audio_rows")
@@ -53,7 +53,7 @@ class AudioDiffusionLM(PreTrainedModel):
     config_class = AudioDiffusionConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]  # noqa: RUF012 (as transformers declares it)
 
     def __init__(
         self,
@@ -129,8 +129,7 @@ class AudioDiffusionLM(PreTrainedModel):
         Raises:
             CheckpointError: anything missing, left over, damaged or of the wrong shape.
         """
-        if hub_options.pop("trust_remote_code", None):
-            raise InvalidArgumentError("trust_remote_code", "False", True)
+        check_hub_options(hub_options)
         folder = saved_folder(resolve_directory(dir_or_id, revision, _SNAPSHOT))
         config = AudioDiffusionConfig.from_folder(folder) if config is None else config
         quantized = quantization_config or getattr(config, "quantization_config", None)
@@ -144,7 +143,7 @@ class AudioDiffusionLM(PreTrainedModel):
                 model = load_through_transformers(
                     super().from_pretrained, folder, config=config, dtype=found, **options
                 )
-                settle_buffers(model.parts(), config, every=True)
+                settle(model.parts(), config, every_buffer=True, tie=quantized is None)
             model.tokenizer = read_tokenizer(folder)
             model.chat_template = read_settings(folder).get("chat_template")
         except InvalidArgumentError as error:
@@ -211,6 +210,11 @@ class AudioDiffusionLM(PreTrainedModel):
             raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
         rate = self.encoder.sampling_rate
         return AudioDiffusionProcessor(self.tokenizer, self.chat_template, rate)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's, as transformers and peft ask for it."""
+        found: nn.Module = self.backbone.get_input_embeddings()
+        return found
 
     def forward(self, *args: Any, **options: Any) -> Any:
         """The backbone's forward pass; audio comes in through :meth:`prepare`."""

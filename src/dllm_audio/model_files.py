@@ -45,7 +45,7 @@ def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionCon
     Raises:
         InvalidArgumentError: a part that is not registered; says the line that would.
     """
-    descriptions = {kind: describe(kind, parts[kind]) for kind in PARTS}
+    descriptions: dict[str, Any] = {kind: describe(kind, parts[kind]) for kind in PARTS}
     dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
     return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
 
@@ -118,20 +118,34 @@ def read_folder(
             yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
 
     load_weights(_together(parts), converted(), source=str(folder), device=device)
-    for part in _together(parts).values():
-        retie(part, str(folder))
-    settle_buffers(parts, config)
+    settle(parts, config)
     return parts
 
 
-def settle_buffers(
-    parts: Mapping[str, Any], config: AudioDiffusionConfig, *, every: bool = False
+def settle(
+    parts: Mapping[str, Any],
+    config: AudioDiffusionConfig,
+    *,
+    every_buffer: bool = False,
+    tie: bool = True,
 ) -> None:
-    """Fill the buffers of the parts that no file holds; see ``weights.restore_buffers``."""
+    """What parts need after their weights came; see ``weights.restore_buffers`` and ``retie``.
+
+    Args:
+        parts: filled.
+        config: describes them.
+        every_buffer: even those that have values.
+        tie: tie again what the parts tie; False for quantized weights.
+
+    Raises:
+        CheckpointError: two values for one weight.
+    """
     source = config.name_or_path or CONFIG
     for kind, part in _together(parts).items():
+        if tie:
+            retie(part, source)
         description = config.description(kind)
-        restore_buffers(part, partial(build, kind, description, source), every=every)
+        restore_buffers(part, partial(build, kind, description, source), every=every_buffer)
 
 
 def read_tokenizer(folder: Path) -> Any:

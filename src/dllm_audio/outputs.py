@@ -19,14 +19,18 @@ class EncoderOutput:
         last_hidden_state: ``[B, S, E]`` frames after the final layer norm, cut to the longest
             valid length of the batch.
         hidden_states: ``1 + n_layers`` tensors ``[B, S_window, E]`` over the whole window:
-            index 0 after convolution and positions, index i the output of layer i, the last one
-            after the final layer norm.
+            index 0 after convolution and positions, index i the output of layer i (Whisper's last
+            one after the final layer norm; others' as transformers gives it).
         lengths: ``[B]`` int64 valid encoder frames per item.
+        hidden_lengths: ``[B]`` int64 valid frames of the hidden states; an adapter must not look
+            behind them, because what lies there hangs on the batch or was never trained.  None:
+            the states cover a fixed window whose padding may be attended to, as Whisper's do.
     """
 
     last_hidden_state: Tensor
     hidden_states: tuple[Tensor, ...]
     lengths: Tensor
+    hidden_lengths: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,3 +178,15 @@ def test_runs_where_its_input_is():
     torch.testing.assert_close(features.cpu(), LogMel()(waveforms)[0], atol=1e-4, rtol=0)
     alone, _ = LogMel()([waveforms[1].cuda()])
     assert torch.equal(features[1], alone[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_default_dtype_changes_nothing(dtype):
+    waveform = speech_like(8000)
+    expected = LogMel(80, chunk_length=1.0)([waveform])[0]
+    torch.set_default_dtype(dtype)
+    try:
+        got = LogMel(80, chunk_length=1.0)([waveform])[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(got, expected)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from dllm_audio import (
     Threshold,
     condition,
 )
-from dllm_audio.backbones import can_pack, pack_weights, unpack_weights
+from dllm_audio.backbones import can_pack, pack_weights, packed, unpack_weights
 from dllm_audio.backbones.packed import PackedLinear
 from dllm_audio.errors import InvalidArgumentError
 from small_parts import character_tokenizer, small_model
@@ -59,9 +61,9 @@ def test_packing_and_unpacking_keeps_every_bit() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     pack_weights(model)
-    packed = model.state_dict()
-    assert list(packed) == list(before)
-    assert all(torch.equal(packed[name], before[name]) for name in before)
+    given = model.state_dict()
+    assert list(given) == list(before)
+    assert all(torch.equal(given[name], before[name]) for name in before)
     unpack_weights(model)
     after = [module for module in model.modules() if isinstance(module, nn.Linear)]
     assert all(a is b for a, b in zip(layers, after, strict=True))
@@ -122,8 +124,8 @@ def test_a_whole_model_answers_and_is_saved_as_before(tmp_path: Path) -> None:
     assert pack_weights(model).generate(audio=audio, prompts=["What?"]).texts == expected
     model.save_pretrained(tmp_path)
     loaded = AudioDiffusionLM.from_pretrained(tmp_path)
-    packed = model.state_dict()
-    assert all(torch.equal(packed[name], t) for name, t in loaded.state_dict().items())
+    given = model.state_dict()
+    assert all(torch.equal(given[name], t) for name, t in loaded.state_dict().items())
 
 
 def test_a_layer_in_two_places_stays_one() -> None:
@@ -152,3 +154,64 @@ def test_other_dtypes_are_refused() -> None:
     assert all(isinstance(layer, nn.Linear) for layer in mixed)  # none of them was packed
     with pytest.raises(InvalidArgumentError, match="unpack_weights"):
         pack_weights(nn.Sequential(nn.Linear(4, 3))).to(torch.bfloat16)
+
+
+def test_what_changes_nothing_is_not_refused() -> None:
+    layers = pack_weights(nn.Sequential(nn.Linear(4, 3)))
+    x = torch.randn(2, 4)
+    expected = layers(x)
+    assert torch.equal(layers.float().to("cpu").to(torch.float32)(x), expected)
+    for refused in (layers.half, layers.double, lambda: layers.to("meta")):
+        with pytest.raises(InvalidArgumentError, match="unpack_weights"):
+            refused()
+    assert torch.equal(layers(x), expected)
+    assert unpack_weights(layers).half()[0].weight.dtype is torch.float16
+
+
+def test_a_pickle_is_packed_and_independent() -> None:
+    shared = nn.Linear(6, 6)
+    model = pack_weights(nn.Sequential(shared, nn.Tanh(), shared, nn.Linear(6, 5, bias=False)))
+    x = torch.randn(2, 6)
+    expected = model(x)
+    found = pickle.loads(pickle.dumps(model.eval()))
+    assert found[0] is found[2]
+    assert isinstance(found[0], PackedLinear)
+    assert not found[0].training
+    model.load_state_dict({name: torch.zeros_like(t) for name, t in model.state_dict().items()})
+    assert torch.equal(found(x), expected)
+    assert not any(parameter.requires_grad for parameter in unpack_weights(found).parameters())
+
+
+def test_operators_that_are_missing_or_wrong_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = torch.ops.mkldnn._linear_pointwise
+
+    def absent(*arguments: object) -> torch.Tensor:
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute")
+
+    def wrong(*arguments: object) -> torch.Tensor:
+        return right(*arguments) + 0.01
+
+    x = torch.randn(2, 4)
+    try:
+        for operator in (absent, wrong):
+            monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", operator)
+            packed._operators_work.cache_clear()
+            packed._warn_once.cache_clear()
+            layers = nn.Sequential(nn.Linear(4, 3))
+            expected = layers(x)
+            assert not can_pack(layers)
+            with pytest.warns(UserWarning, match="weights stay as they are"):
+                assert pack_weights(layers) is layers
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                pack_weights(layers)  # warned already
+            assert type(layers[0]) is nn.Linear
+            assert layers[0].weight.requires_grad
+            assert torch.equal(layers(x), expected)
+    finally:
+        monkeypatch.undo()
+        packed._operators_work.cache_clear()
+        packed._warn_once.cache_clear()
+    assert can_pack(nn.Linear(4, 3))

@@ -192,7 +192,7 @@ TENSOR_FAULTS = {
     "an unknown tensor": (_with("semantic_connector.extra", lambda _: torch.ones(1)), "extra"),
     "a whole foreign part": (
         _with("whisper_model.conv1.bias", lambda _: torch.ones(1)),
-        r"whisper_model\.conv1\.bias",
+        r"whisper: conv1\.bias",
     ),
     "a wrong shape": (
         _with("semantic_connector.layernorm.bias", lambda t: t[:-1]),

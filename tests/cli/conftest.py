@@ -12,10 +12,12 @@ from transformers import PreTrainedTokenizerFast, WhisperConfig
 from dllm_audio import (
     AcousticAdapter,
     AudioDiffusionLM,
+    CachedParallelSampler,
     DualAdapter,
     LLaDA,
     LLaDAConfig,
     SemanticAdapter,
+    Threshold,
     WhisperEncoder,
 )
 
@@ -66,7 +68,7 @@ def save_model(folder: Path, seconds: int) -> Path:
     )  # fmt: skip
     acoustic = AcousticAdapter(8, 16, (1, 2), 2, num_queries=4, intermediate_size=16)
     adapter = DualAdapter(SemanticAdapter(8, 16), acoustic)
-    settings = {"gen_length": 8, "block_length": 4, "threshold": 0.5}
-    model = AudioDiffusionLM(encoder, adapter, backbone, tokenizer, generation=settings)
+    sampler = CachedParallelSampler(8, 4, Threshold(0.5))
+    model = AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer, sampler=sampler)
     model.save_pretrained(folder)
     return folder

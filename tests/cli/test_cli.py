@@ -19,12 +19,20 @@ import soundfile
 from dllm_audio.cli import build_parser, main
 from dllm_audio.cli.clips import clock, find_files
 from dllm_audio.cli.contents import fingerprint
+from dllm_audio.cli.decoding import chosen_sampler
 from dllm_audio.cli.exit_codes import ERROR, INTERRUPTED, OK, SOME_FAILED
-from dllm_audio.cli.models import decode_settings, own_settings
 from dllm_audio.cli.streaming import partial_text
 from dllm_audio.cli.transcribing import render
-from dllm_audio.errors import DataError, InvalidArgumentError
-from dllm_audio.evaluation.settings import DecodeSettings, published
+from dllm_audio.errors import DataError, DllmAudioError
+from dllm_audio.samplers import (
+    BlockSampler,
+    CachedParallelSampler,
+    EntropyBound,
+    Factor,
+    Sampler,
+    Threshold,
+    preset,
+)
 
 COMMANDS = ("answer", "transcribe", "eval", "convert", "info")
 
@@ -152,7 +160,7 @@ def test_standard_input_is_a_file_too(clip: Path, model, capsys, monkeypatch) ->
 
 
 def test_streaming_ends_with_the_same_answer(clip: Path, model, capsys) -> None:
-    decoding = ["--sampler", "block", "--steps", "8", "--gen-length", "8"]
+    decoding = ["--sampler", "diffa", "--steps", "8", "--gen-length", "8"]
     main(["answer", str(clip), "-q", "What?", *model, *decoding])
     answer = capsys.readouterr().out.rstrip("\n")
     main(["answer", str(clip), "-q", "What?", "--stream", *model, *decoding])
@@ -247,13 +255,12 @@ def test_eval_runs_reports_and_goes_on(tmp_path, model, capsys) -> None:
     assert main([*command, "--json"]) == OK
     report = json.loads(capsys.readouterr().out)
     assert (output / "results.jsonl").read_bytes() == results
-    assert report["settings"]["model"]["decoding"]["threshold"] == 0.5
+    assert report["settings"]["model"]["decoding"]["commit"]["settings"]["tau"] == 0.5
     assert len(report["starts"]) == 2
-    assert main([*command, "--steps", "4", "--sampler", "block"]) == ERROR
-    assert (
-        "holds a run with other settings (model.decoding.steps was None, is 4; "
-        in capsys.readouterr().err
-    )
+    assert main([*command, "--steps", "4"]) == ERROR
+    error = capsys.readouterr().err
+    assert "holds a run with other settings (" in error
+    assert "model.decoding.commit.name was 'threshold', is 'fixed-quota'" in error
 
 
 def test_eval_scores_a_file_of_predictions(tmp_path, capsys) -> None:
@@ -288,8 +295,10 @@ def test_voicebench_files_are_named_and_filled_for_its_evaluator(tmp_path, model
 def test_info_shows_parts_memory_and_settings(model_folder: Path, capsys) -> None:
     assert main(["info", str(model_folder), "--tensors"]) == OK
     text = capsys.readouterr().out
-    for part in ("encoder", "adapter", "backbone", "total", "weights in memory: float32",
-                 "backbone.n_layers", "backbone.blocks.0.q_proj.weight"):  # fmt: skip
+    for part in (
+        *("encoder", "adapter", "backbone", "total", "weights in memory: float32"),
+        *("backbone.settings.n_layers", "adapter.name", "backbone.blocks.0.q_proj.weight"),
+    ):
         assert part in text
     assert main(["info", str(model_folder), "--json"]) == OK
     record = json.loads(capsys.readouterr().out)
@@ -363,54 +372,67 @@ def parse(*options: str) -> argparse.Namespace:
     return build_parser().parse_args(["answer", "x.wav", "-q", "?", *options])
 
 
-OWN = DecodeSettings(None, 24, 8, "cached", threshold=0.9, cache="prefix")
+OWN = CachedParallelSampler(24, 8, Threshold(0.9), "prefix")
+PUBLISHED = preset("diffa")
+DESCRIBED = '{"gen_length": 6, "commit": {"name": "entropy-bound", "settings": {"gamma": 0.2}}}'
 
 
 @pytest.mark.parametrize(
     ("options", "default", "expected"),
     [
         ([], OWN, None),
-        ([], published(16), None),
-        (["--steps", "4"], published(16), DecodeSettings(4, 16, 16)),
-        (["--gen-length", "4", "--steps", "4"], published(16), DecodeSettings(4, 4, 4)),
-        (["--temperature", "0.5"], published(4), DecodeSettings(4, 4, 4, temperature=0.5)),
+        ([], PUBLISHED, None),
+        (["--steps", "4"], PUBLISHED, BlockSampler(4, 16, 16)),
+        (["--gen-length", "4", "--steps", "4"], PUBLISHED, BlockSampler(4, 4, 4)),
+        (["--temperature", "0.5"], preset("diffa-mmsu"), BlockSampler(4, 4, 4, temperature=0.5)),
         (
-            ["--threshold", "0.8", "--cache", "dual"], published(16),
-            DecodeSettings(None, 16, 16, "cached", threshold=0.8, cache="dual"),
+            ["--threshold", "0.8", "--cache", "dual"], PUBLISHED,
+            CachedParallelSampler(16, 16, Threshold(0.8), "dual"),
         ),
-        (
-            ["--gen-length", "4"], OWN,
-            DecodeSettings(None, 4, 4, "cached", threshold=0.9, cache="prefix"),
-        ),
+        (["--gen-length", "4"], OWN, CachedParallelSampler(4, 4, Threshold(0.9), "prefix")),
         (
             ["--factor", "1", "--cache", "none"], OWN,
-            DecodeSettings(None, 24, 8, "cached", factor=1.0),
+            CachedParallelSampler(24, 8, Factor(1.0), None),
         ),
-        (["--steps", "12"], OWN, DecodeSettings(12, 24, 8, "cached", cache="prefix")),
-        (["--sampler", "block", "--steps", "12"], OWN, DecodeSettings(12, 24, 8)),
-        (["--sampler", "low-confidence"], OWN, DecodeSettings(24, 24, 8, "low-confidence")),
+        (["--steps", "12"], OWN, CachedParallelSampler(24, 8, None, "prefix", steps=12)),
+        (["--threshold", "0.7", "--steps", "12"], OWN,
+         CachedParallelSampler(24, 8, Threshold(0.7), "prefix", steps=12)),
+        (["--sampler", "diffa"], OWN, PUBLISHED),
+        (["--sampler", "diffa", "--gen-length", "8"], OWN, preset("diffa", gen_length=8)),
+        (["--sampler", DESCRIBED], OWN, Sampler(6, 6, EntropyBound(0.2))),
     ],
 )  # fmt: skip
-def test_options_become_decode_settings(options, default, expected) -> None:
-    assert decode_settings(parse(*options), default) == expected
+def test_options_become_a_sampler(options, default, expected) -> None:
+    found = chosen_sampler(parse(*options), default)
+    assert (found is None) == (expected is None)
+    if expected is not None:
+        described, wanted = found.to_dict(), expected.to_dict()
+        # Exactly these passes, whether the rule or the sampler says so.
+        assert {**described, "steps": 0, "commit": 0} == {**wanted, "steps": 0, "commit": 0}
+        assert found.plan() == expected.plan()
+        assert found.commit == expected.commit
 
 
-def test_a_models_own_settings_are_those_of_its_default_sampler(model_folder: Path) -> None:
-    from dllm_audio import AudioDiffusionLM
-
-    model = AudioDiffusionLM.from_pretrained(model_folder)
-    built, own = own_settings(model).build(), model.default_sampler()
-    assert repr(built) == repr(own)
+def test_a_description_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(DESCRIBED)
+    found = chosen_sampler(parse("--sampler", str(tmp_path / "s.json")), OWN)
+    assert found == Sampler(6, 6, EntropyBound(0.2))
 
 
-def test_settings_build_the_samplers_they_name() -> None:
-    assert type(published(16).build()).__name__ == "BlockSampler"
-    assert (
-        DecodeSettings(None, 16, 8, "cached", threshold=0.9, cache="dual").build().gen_length == 16
-    )
-    assert type(DecodeSettings(4, 16, sampler="low-confidence").build()).__name__.startswith("Low")
-    with pytest.raises(InvalidArgumentError):
-        DecodeSettings(None, 0, 8, "cached", threshold=0.9).build()
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampler", "beam"],
+        ["--sampler", '{"gen_length": 4, "commit": {"name": "beam"}}'],
+        ["--sampler", '{"gen_length": 4, "stepz": 4}'],
+        ["--threshold", "0.9", "--factor", "1"],
+        ["--gen-length", "0"],
+        ["--steps", "0"],
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: list[str]) -> None:
+    with pytest.raises(DllmAudioError):
+        chosen_sampler(parse(*options), OWN)
 
 
 @pytest.mark.slow

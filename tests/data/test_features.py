@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import WhisperConfig
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, WhisperConfig
 
-from dllm_audio import ChatTemplate, LogMel, WhisperEncoder
+from dllm_audio import AcousticAdapter, ChatTemplate, TransformersEncoder, WhisperEncoder
 from dllm_audio.data import (
     DiffusionCollator,
     EncoderFeatures,
@@ -21,7 +21,6 @@ from dllm_audio.errors import DataError
 
 from .chat_tokenizer import CharacterTokenizer
 
-LOG_MEL = LogMel(80, chunk_length=1.0)
 TAPS = (1, 2)
 
 
@@ -45,10 +44,10 @@ def clips(count: int) -> list[tuple[np.ndarray, int]]:
 def test_a_batch_of_stored_features_is_the_encoders_output(tmp_path: Path) -> None:
     encoder, sources = make_encoder(), clips(3)
     store = EncoderFeatures(tmp_path, encoder, TAPS, torch.float32)
-    assert store.compute(sources, encoder, LOG_MEL, progress=False) == 3
+    assert store.compute(sources, encoder, progress=False) == 3
     batch = store.collate(sources)
     got = stored_encoder_output(batch["frames"], batch["frame_lengths"], batch["taps"], store.taps)
-    features, lengths = LOG_MEL([torch.from_numpy(samples) for samples, _ in sources])
+    features, lengths = encoder.features([torch.from_numpy(samples) for samples, _ in sources])
     with torch.no_grad():
         expected = encoder(features, lengths)
     assert torch.equal(got.lengths, expected.lengths)
@@ -64,11 +63,11 @@ def test_a_batch_of_stored_features_is_the_encoders_output(tmp_path: Path) -> No
 def test_only_missing_clips_are_computed(tmp_path: Path) -> None:
     encoder, sources = make_encoder(), clips(3)
     store = EncoderFeatures(tmp_path, encoder)
-    assert store.compute(sources[:2], encoder, LOG_MEL, progress=False) == 2
+    assert store.compute(sources[:2], encoder, progress=False) == 2
     half = store.path(sources[1])
     half.write_bytes(half.read_bytes()[:-10])
-    assert store.compute(sources, encoder, LOG_MEL, progress=False) == 2
-    assert store.compute(sources, encoder, LOG_MEL, progress=False) == 0
+    assert store.compute(sources, encoder, progress=False) == 2
+    assert store.compute(sources, encoder, progress=False) == 0
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -99,7 +98,7 @@ def test_the_key_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
 def test_a_key_stands_for_the_clip(tmp_path: Path) -> None:
     encoder, sources = make_encoder(), clips(1)
     store = EncoderFeatures(tmp_path, encoder)
-    store.compute(sources, encoder, LOG_MEL, progress=False)
+    store.compute(sources, encoder, progress=False)
     stand_in = StoredAudio(content_key(sources[0]))
     assert torch.equal(store.collate([stand_in])["frames"], store.collate(sources)["frames"])
 
@@ -107,10 +106,35 @@ def test_a_key_stands_for_the_clip(tmp_path: Path) -> None:
 def test_collation_with_stored_features(tmp_path: Path) -> None:
     encoder, sources = make_encoder(), clips(2)
     store = EncoderFeatures(tmp_path, encoder)
-    store.compute(sources[:1], encoder, LOG_MEL, progress=False)
+    store.compute(sources[:1], encoder, progress=False)
     collator = DiffusionCollator(ChatTemplate(CharacterTokenizer()), store)
     batch = collator([Example(0, sources[0], "What?", "That.")])
     assert batch["frames"].shape == (1, 10, 16)
     assert "features" not in batch
     with pytest.raises(DataError, match=r"no encoder features; run EncoderFeatures.compute"):
         collator([Example(1, sources[1], "What?", "That.")])
+
+
+@torch.no_grad()
+def test_encoders_of_any_length_store_what_counts(tmp_path: Path) -> None:
+    config = HubertConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        conv_dim=(8,), conv_kernel=(200,), conv_stride=(100,), num_feat_extract_layers=1,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    encoder, sources = (
+        TransformersEncoder(HubertModel(config), Wav2Vec2FeatureExtractor()),
+        clips(3),
+    )
+    adapter = AcousticAdapter(16, 8, TAPS, 2, num_queries=3, intermediate_size=16).eval()
+    store = EncoderFeatures(tmp_path, encoder, adapter.taps, torch.float32)
+    store.compute(sources, encoder, progress=False)
+    batch = store.collate(sources)
+    got = stored_encoder_output(
+        batch["frames"], batch["frame_lengths"], batch["taps"], store.taps, batch["tap_lengths"]
+    )
+    waveforms = [torch.from_numpy(samples) for samples, _ in sources]
+    expected = encoder(*encoder.features(waveforms))
+    assert torch.equal(got.lengths, expected.lengths)
+    assert torch.equal(got.hidden_lengths, expected.hidden_lengths)
+    torch.testing.assert_close(adapter(got).embeds, adapter(expected).embeds, atol=1e-5, rtol=1e-5)

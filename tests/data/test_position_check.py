@@ -3,8 +3,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from transformers import WhisperConfig
 
-from dllm_audio import ChatTemplate, LogMel
+from dllm_audio import (
+    AcousticAdapter,
+    AudioEmbeddings,
+    ChatTemplate,
+    DualAdapter,
+    EncoderOutput,
+    LogMel,
+    SemanticAdapter,
+    WhisperEncoder,
+)
 from dllm_audio.data import (
     DiffusionCollator,
     EosPadding,
@@ -12,6 +23,7 @@ from dllm_audio.data import (
     PositionLimit,
     PreferenceCollator,
     PreferencePair,
+    audio_positions,
     check_positions,
 )
 from dllm_audio.errors import DataError
@@ -77,3 +89,50 @@ def test_a_system_turn_is_checked_like_every_text() -> None:
     record = Example(2, None, "What?", "That.", origin="a.json, row 2", system="be <|eot_id|>")
     with pytest.raises(DataError, match=r"row 2, field 'system': expected text without the chat"):
         check_positions([record], COLLATOR, [0], progress=False)
+
+
+class Seconds:
+    """Somebody's encoder that says no more than it must: a frame for every 100 samples."""
+
+    hidden_size, num_layers, sampling_rate, window_seconds = 8, 2, 1000, None
+
+    def features(self, waveforms: Any) -> Any:
+        return torch.stack(waveforms), torch.tensor([len(w) for w in waveforms])
+
+    def __call__(self, features: torch.Tensor, lengths: torch.Tensor) -> EncoderOutput:
+        frames = torch.zeros(len(features), features.shape[1] // 100, 8)
+        return EncoderOutput(frames, (frames,) * 3, lengths // 100)
+
+
+def pairs(output: EncoderOutput) -> AudioEmbeddings:
+    frames = output.last_hidden_state
+    return AudioEmbeddings(frames[:, : frames.shape[1] // 2], output.lengths // 2)
+
+
+def dual() -> DualAdapter:
+    return DualAdapter(SemanticAdapter(8, 4), AcousticAdapter(8, 4, (1,), 2, num_queries=3))
+
+
+@pytest.mark.parametrize("samples", [1, 160, 161, 3333, 16000])
+def test_positions_of_audio_are_those_of_the_model(samples: int) -> None:
+    encoder = WhisperEncoder(
+        WhisperConfig(
+            d_model=8,
+            encoder_layers=2,
+            encoder_attention_heads=2,
+            encoder_ffn_dim=8,
+            max_source_positions=50,
+        )
+    )
+    encoded = encoder(*encoder.features([torch.zeros(samples)]))
+    assert audio_positions(encoder, dual())(samples / 16000) == int(dual()(encoded).lengths)
+    assert audio_positions(encoder, pairs)(samples / 16000) == int(pairs(encoded).lengths)
+
+
+def test_parts_that_say_nothing_are_measured() -> None:
+    assert audio_positions(Seconds(), pairs)(3.0) == 15
+    assert audio_positions(Seconds(), pairs)(2.2) == 11
+    assert audio_positions(Seconds(), dual())(3.0) == 3 + 7
+    with torch.device("meta"):
+        planned = dual()
+    assert audio_positions(Seconds(), planned)(3.0) == 3 + 7

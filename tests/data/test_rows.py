@@ -55,7 +55,11 @@ def test_a_published_row(tmp_path: Path) -> None:
 def test_stage_one_learns_the_transcription() -> None:
     example = TranscriptionParser(seed=3)(Row(PUBLISHED, 7, "train.json"))
     assert example.target == PUBLISHED["transcription"]
-    assert example.instruction == asr_instruction(7, 3)
+    assert example.instruction == PUBLISHED["input"]
+    for blank in ({}, {"input": " "}):
+        row = {k: v for k, v in PUBLISHED.items() if k != "input"} | blank
+        example = TranscriptionParser(seed=3)(Row(row, 7, "train.json"))
+        assert example.instruction == asr_instruction(7, 3)
 
 
 def test_the_asr_instructions() -> None:

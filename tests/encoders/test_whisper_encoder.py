@@ -20,7 +20,6 @@ from dllm_audio.errors import (
     ShapeError,
     UnsafeCheckpointError,
 )
-from dllm_audio.protocols import AudioEncoder
 from parity import load_golden, load_golden_json
 
 
@@ -168,13 +167,16 @@ def test_padding_is_heard_as_in_training():
     assert difference.abs().max() > 1e-6
 
 
-def test_fits_the_log_mel_of_its_window():
+def test_its_front_end_is_the_log_mel_of_its_window():
     encoder = WhisperEncoder(tiny_config(max_source_positions=75))
     assert (encoder.window_frames, encoder.window_seconds) == (150, 1.5)
     log_mel = LogMel(encoder.n_mels, chunk_length=encoder.window_seconds)
-    output = encoder(*log_mel([torch.randn(24_000), torch.randn(8000)]))
-    assert output.lengths.tolist() == [75, 25]
-    assert isinstance(encoder, AudioEncoder)
+    waveforms = [torch.randn(24_000), torch.randn(8000)]
+    features, lengths = encoder.features(waveforms)
+    assert torch.equal(features, log_mel(waveforms)[0])
+    assert torch.equal(lengths, log_mel(waveforms)[1])
+    assert encoder(features, lengths).lengths.tolist() == [75, 25]
+    assert [encoder.num_frames(len(waveform)) for waveform in waveforms] == [75, 25]
 
 
 def test_reports_its_sizes():

@@ -16,11 +16,12 @@ from dllm_audio.evaluation.asr import (
 )
 from dllm_audio.evaluation.choices import parse_choices, permute_choices
 from dllm_audio.evaluation.multiple_choice import MMAR, MMAU, MMSU
+from dllm_audio.evaluation.predictions_file import read_predictions
 from dllm_audio.evaluation.registry import BENCHMARKS, get_benchmark
-from dllm_audio.evaluation.settings import DecodeSettings
 from dllm_audio.evaluation.sources import rows_source
 from dllm_audio.evaluation.task import make_task
 from dllm_audio.evaluation.voicebench import PROMPT, SUBSETS, VoiceBench, export_name, is_refusal
+from dllm_audio.samplers import preset
 
 MMSU_ROW = {
     "id": 7, "question": "Who?", "choice_a": "he", "choice_b": "she", "choice_c": "it",
@@ -32,7 +33,7 @@ MMAU_ROW = {"id": "u1", "question": "What?", "choices": ["rain", "a dog"], "answ
 
 def test_decode_settings_are_the_published_ones() -> None:
     steps = {
-        name: {preset: s.steps for preset, s in benchmark.presets.items()}
+        name: {key: preset(of).plan()[0] for key, of in benchmark.presets.items()}
         for name, benchmark in BENCHMARKS.items()
     }
     assert steps["mmsu"] == {"diffa-2": 16, "diffa": 4}
@@ -40,9 +41,12 @@ def test_decode_settings_are_the_published_ones() -> None:
         assert steps[name] == {"diffa-2": 16, "diffa": 16}
     assert set(steps["librispeech-other"].values()) == {128}
     for benchmark in BENCHMARKS.values():
-        for preset in benchmark.presets.values():
-            assert preset.steps == preset.gen_length == preset.block_length
-            assert preset.temperature == 0.0
+        for name in benchmark.presets.values():
+            sampler = preset(name)
+            assert sampler.plan() == [sampler.gen_length]
+            assert sampler.block_length == sampler.gen_length
+            assert sampler.cache.kind is None
+            assert sampler.options.temperature == 0.0
 
 
 def test_items_carry_prompt_answer_and_choices() -> None:
@@ -60,6 +64,8 @@ def test_items_carry_prompt_answer_and_choices() -> None:
         (MMAU, {**MMAU_ROW, "answer": None}, "row 3, field 'answer'"),
         (MMAU, {**MMAU_ROW, "choices": "rain; dog"}, "row 3, choices"),
         (MMAU, {**MMAU_ROW, "choices": [1, 2]}, "row 3, choices"),
+        (MMAU, {**MMAU_ROW, "answer": "B"}, "row 3, field 'answer': expected the text of one of"),
+        (MMAU, {**MMAU_ROW, "choices": list(map(str, range(27)))}, "at most 26"),
         (MMSU, {**MMSU_ROW, "question": 3}, "row 3, field 'question'"),
         (MMSU, {"question": "?", "answer_gt": "x"}, "row 3, choices"),
         (ASR, {"audio": "x.wav"}, "row 3: expected text in one of text"),
@@ -68,6 +74,26 @@ def test_items_carry_prompt_answer_and_choices() -> None:
 def test_a_row_that_lacks_a_field_is_named(asked, row, match) -> None:
     with pytest.raises(DataError, match=match):
         asked.item(row, 3)
+
+
+def test_an_answer_that_is_kept_back_can_still_be_asked_for() -> None:
+    assert MMAU.item({**MMAU_ROW, "answer": ""}, 0).answer == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"model_prediction": "", "model_output": "rain"}, "rain"),
+        ({"model_prediction": " \n", "model_output": None}, " \n"),
+        ({"model_prediction": "a dog", "model_output": "rain"}, "a dog"),
+        ({"model_prediction": None}, None),
+    ],
+)
+def test_an_empty_prediction_does_not_hide_a_filled_one(tmp_path: Path, row, found) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"id": "u1", **row}]))
+    items = make_task(MMAU, rows_source([MMAU_ROW], "one")).items
+    assert read_predictions(path, items, MMAU.prediction_keys) == [found]
 
 
 def test_repeated_ids_and_limits_are_checked() -> None:
@@ -239,18 +265,3 @@ def test_refusals_are_told_by_their_wording(response: str, refused: bool) -> Non
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(InvalidArgumentError, match="mmsu, mmau, mmar"):
         get_benchmark("mmlu")
-
-
-@pytest.mark.parametrize(
-    ("options", "argument"),
-    [
-        ({"steps": 4, "gen_length": 4, "sampler": "beam"}, "sampler"),
-        ({"steps": 4, "gen_length": 4, "threshold": 0.9}, "sampler"),
-        ({"steps": None, "gen_length": 4}, "steps"),
-        ({"steps": None, "gen_length": 4, "sampler": "cached", "threshold": 0.9, "factor": 1.0},
-         "factor"),
-    ],
-)  # fmt: skip
-def test_contradictory_decode_settings_are_refused(options: dict, argument: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"^{argument}:"):
-        DecodeSettings(**options)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import WhisperConfig
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, WhisperConfig
 
 from dllm_audio import (
     AcousticAdapter,
@@ -47,35 +48,35 @@ LORA = LoRASettings(rank=2, alpha=4, dropout=0.0)
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-class WordTokenizer:
+MARKERS = (
+    "<|startoftext|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|mdm_mask|>",
+)
+VOCABULARY = (*MARKERS, *WORDS, *"abcdefghijklmnopqrstuvwxyz", "\n", " ", "?")
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
     """Chat markers and a few words are one token each; everything else is a character class."""
-
-    markers = (
-        "<|startoftext|>",
-        "<|endoftext|>",
-        "<|eot_id|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|mdm_mask|>",
+    vocabulary = {piece: i for i, piece in enumerate(VOCABULARY)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    pieces = "|".join(map(re.escape, WORDS)) + r"|[\s\S]"
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), "isolated")
+    made.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token=MARKERS[0],
+        eos_token=MARKERS[1],
+        mask_token=MARKERS[5],
+        additional_special_tokens=list(MARKERS[2:5]),
+        clean_up_tokenization_spaces=False,
     )
-    vocabulary = (*markers, *WORDS, *"abcdefghijklmnopqrstuvwxyz", "\n", " ", "?")
-    eos_token_id, mask_token_id = 1, 5
-    split = re.compile("|".join(map(re.escape, (*markers, *WORDS))) + "|.", re.DOTALL)
-
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        known = {piece: i for i, piece in enumerate(self.vocabulary)}
-        last = len(self.vocabulary) - 1
-        return [known.get(piece, last) for piece in self.split.findall(text)]
-
-    def decode(self, token_ids: Any, skip_special_tokens: bool = True) -> str:
-        pieces = [self.vocabulary[int(i)] for i in token_ids]
-        return "".join(p for p in pieces if not (skip_special_tokens and p in self.markers))
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Nothing: it is made of this class alone."""
 
 
-TOKENIZER = WordTokenizer()
+TOKENIZER = word_tokenizer()
 
 
 def tiny_model(seed: int = 0, dual: bool = True, dropout: float = 0.0) -> AudioDiffusionLM:
@@ -95,7 +96,7 @@ def tiny_model(seed: int = 0, dual: bool = True, dropout: float = 0.0) -> AudioD
             n_layers=2,
             n_heads=2,
             mlp_hidden_size=32,
-            vocab_size=len(TOKENIZER.vocabulary),
+            vocab_size=len(VOCABULARY),
             max_sequence_length=256,
             init_std=0.1,
             mask_token_id=TOKENIZER.mask_token_id,
@@ -109,7 +110,7 @@ def tiny_model(seed: int = 0, dual: bool = True, dropout: float = 0.0) -> AudioD
             8, 16, (1, 2), 2, num_queries=4, intermediate_size=16, dropout=dropout
         )
         adapter = DualAdapter(semantic, acoustic)
-    return AudioDiffusionLM(encoder, adapter, backbone, TOKENIZER)
+    return AudioDiffusionLM.from_parts(encoder, adapter, backbone, TOKENIZER)
 
 
 def lora_model(seed: int = 0) -> AudioDiffusionLM:

@@ -10,22 +10,12 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-
 # Children are forked from a server that has imported these once.
 PRELOADED = ["torch", "transformers", "peft", "accelerate", "dllm_audio.training"]
-FSDP2 = {
-    "fsdp": True,
-    "fsdp_config": {
-        "version": 2,
-        "reshard_after_forward": True,
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": ["TransformerBlock", "WhisperEncoderLayer"],
-    },
-}
 
 
 def start(target: Callable[..., None], *args: Any) -> Any:
@@ -82,20 +72,22 @@ def _guarded(target: Any, *args: Any) -> None:
         os._exit(1)
 
 
-def _pose_as_accelerator(args: Any) -> None:
+def pose_as_accelerator() -> None:
     """accelerate shards on GPUs and the like only; everything behind that check runs on a CPU."""
     from accelerate.state import DistributedType, PartialState
 
-    assert args.device.type == "cpu"
-    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    state = PartialState(cpu=True)
+    assert state.device.type == "cpu"
+    if state.distributed_type == DistributedType.MULTI_CPU:  # not yet sharding
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
     """Train the tiny model; ``kind`` is ``diffusion`` or ``preference``."""
     from dllm_audio.losses import VRPOLoss
-    from dllm_audio.training import DiffusionTask, ExactTrainer, PreferenceTask, Reference
+    from dllm_audio.training import DiffusionTask, PreferenceTask, Reference
 
-    from .tiny import LORA, arguments, collator, lora_model, rows
+    from .tiny import LORA, loop, lora_model, rows
 
     # Float64, so that the tolerance of the comparison can be tight: AdamW divides by the size of
     # the gradient, and turns rounding of tiny ones into steps.
@@ -104,42 +96,30 @@ def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
     task: Any = DiffusionTask(model)
     if pairs:
         task = PreferenceTask(model, VRPOLoss(), Reference("adapter", model, LORA))
+    if options.get("shard"):
+        pose_as_accelerator()
     options = dict(options)
-    sharded, stop_at = options.pop("fsdp2", False), options.pop("stop_at", None)
-    args = arguments(output_dir, **(options | FSDP2 if sharded else options))
-    if sharded:
-        _pose_as_accelerator(args)
-    trainer = ExactTrainer(
-        task, args, rows(16, pairs), rows(5, pairs), collator(pairs), callbacks=[_StopAt(stop_at)]
-    )
-    trainer.resume()
-    return trainer
-
-
-class _StopAt(TrainerCallback):
-    def __init__(self, step: int | None) -> None:
-        self.step = step
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_training_stop = state.global_step == self.step
+    stop_at = options.pop("stop_at", None)
+    made = loop(task, output_dir, rows(16, pairs), rows(5, pairs), pairs=pairs,
+        after_step=lambda made: made.step == stop_at, **options)  # fmt: skip
+    return made.run()
 
 
 def train_and_export(output_dir: Path, kind: str, options: dict[str, Any]) -> None:
     """Train; write the trained weights and the held-out loss, unless the run was stopped."""
     from safetensors.torch import save_file
 
-    trainer = trained(output_dir, kind, options)
-    if options.get("fsdp2"):
+    made = trained(output_dir, kind, options)
+    if options.get("shard"):
         from torch.distributed.tensor import DTensor
 
-        assert all(isinstance(p, DTensor) for p in trainer.model.parameters())
-    if trainer.state.global_step == options.get("stop_at"):
+        assert all(isinstance(p, DTensor) for p in made.task.parameters())
+    if made.step == options.get("stop_at"):
         return
-    weights = trainer.trained_weights()
-    found = trainer.evaluate()
-    if trainer.is_world_process_zero():
-        kept = {k: v for k, v in found.items() if k.endswith(("loss", "margin", "accuracy"))}
-        (output_dir / "evaluation.json").write_text(json.dumps(kept))
+    weights = made.trained_weights()
+    found = made.evaluate()
+    if made.accelerator.is_main_process:
+        (output_dir / "evaluation.json").write_text(json.dumps(found))
         # Under another name first: its presence means that the run is over.
         save_file(weights, output_dir / "trained.partial")
         (output_dir / "trained.partial").replace(output_dir / "trained.safetensors")
@@ -155,22 +135,19 @@ def train_with_small_disk(output_dir: Path, limit: int) -> None:
     import signal
 
     from dllm_audio.errors import TrainingError
-    from dllm_audio.training import DiffusionTask, ExactTrainer
+    from dllm_audio.training import DiffusionTask
 
-    from .tiny import arguments, collator, lora_model, rows
+    from .tiny import loop, lora_model, rows
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    class Fill(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == 4:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    def fill(made: Any) -> None:
+        if made.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
-    args = arguments(output_dir, save_strategy="steps", save_steps=2, max_steps=6)
     task = DiffusionTask(lora_model())
-    trainer = ExactTrainer(task, args, rows(16), None, collator(), callbacks=[Fill()])
     try:
-        trainer.resume()
+        loop(task, output_dir, rows(16), save_steps=2, max_steps=6, after_step=fill).run()
     except TrainingError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         (output_dir / "error.txt").write_text(str(error))
@@ -180,9 +157,9 @@ def train_with_small_disk(output_dir: Path, limit: int) -> None:
 
 def note_dtypes(folder: Path) -> None:
     """Which types reach the backbone's blocks and leave the task, sharded and in bfloat16."""
-    from dllm_audio.training import DiffusionTask, ExactTrainer
+    from dllm_audio.training import DiffusionTask
 
-    from .tiny import arguments, collator, lora_model, rows
+    from .tiny import loop, lora_model, rows
 
     model = lora_model()
     task, seen = DiffusionTask(model), {}
@@ -190,9 +167,8 @@ def note_dtypes(folder: Path) -> None:
     def leaving(module: Any, inputs: Any, outputs: Any) -> None:
         seen["loss"] = str(outputs["loss"].dtype)
 
-    args = arguments(folder, bf16=True, max_steps=1, per_device_train_batch_size=2, **FSDP2)
-    _pose_as_accelerator(args)
-    trainer = ExactTrainer(task, args, rows(4), None, collator())
+    pose_as_accelerator()
+    made = loop(task, folder, rows(4), bf16=True, max_steps=1, batch_size=2, shard=True)
     block = model.backbone.blocks[0]
     forward = block.forward
 
@@ -203,8 +179,8 @@ def note_dtypes(folder: Path) -> None:
 
     block.forward = watched
     task.register_forward_hook(leaving)
-    trainer.resume()
-    if trainer.is_world_process_zero():
+    made.run()
+    if made.accelerator.is_main_process:
         (folder / "dtypes.json").write_text(json.dumps(seen))
 
 
@@ -212,28 +188,20 @@ def train_two_stages(folder: Path, sharded: bool) -> None:
     """Two stages in one process, each with weights of its own."""
     from torch import nn
 
-    from dllm_audio.training import DIFFA2, AdapterSettings, Foundation, StageData, assemble, run
+    from dllm_audio import AudioDiffusionLM
+    from dllm_audio.training import DIFFA2, Foundation, StageData, assemble, run_stage
 
-    from .tiny import TOKENIZER, collator, rows, tiny_model
+    from .tiny import SETTINGS, SIZES, TOKENIZER, collator, rows, tiny_model
 
     quick = {"max_steps": 2, "batch_size": 2 if sharded else 4, "warmup_steps": 0, "bf16": False}
     quick |= {"accumulation": 1, "learning_rate": 1e-2}
-    options: dict[str, Any] = {"use_cpu": True, "disable_tqdm": True, "eval_strategy": "no"}
+    settings = replace(SETTINGS, shard=sharded)
     if sharded:
-        options |= FSDP2
-        make = run.training_arguments
-
-        def posing(*args: Any, **kwargs: Any) -> Any:
-            made = make(*args, **kwargs)
-            _pose_as_accelerator(made)
-            return made
-
-        run.training_arguments = posing
-    for stage in DIFFA2.stages[:2]:
+        pose_as_accelerator()
+    for stage in DIFFA2.stages[:3]:
         stage = stage.changed(**quick)
         model = tiny_model()
-        sizes = AdapterSettings(num_prompts=3, num_queries=4, intermediate_size=16, taps=(1, 2))
-        foundation = Foundation(model.encoder, model.backbone, TOKENIZER, sizes)
+        foundation = Foundation(model.encoder, model.backbone, TOKENIZER, SIZES)
         previous = None if stage.starts_from is None else folder / stage.starts_from
         made = assemble(foundation, stage, previous=previous).double()
         for module in made.modules():
@@ -242,68 +210,10 @@ def train_two_stages(folder: Path, sharded: bool) -> None:
                 module.p = 0.0
             elif isinstance(getattr(module, "dropout", None), float):
                 module.dropout = 0.0
-        run.run_stage(stage, made, StageData(rows(8), collator()), folder / stage.name, **options)
+        data = StageData(rows(8), collator())
+        run_stage(stage, made, data, folder / stage.name, settings=settings)
         if sharded:
             from torch.distributed.tensor import DTensor
 
             assert all(isinstance(p, DTensor) for p in made.parameters())
-
-
-def _pose_as_deepspeed() -> None:
-    """accelerate runs DeepSpeed on GPUs and the like only; DeepSpeed itself runs on a CPU."""
-    import torch
-    import transformers.training_args
-    from accelerate.state import DistributedType, PartialState
-
-    def on_cpu(state: Any) -> None:
-        state.device = torch.device("cpu")
-
-    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
-    PartialState.set_device = on_cpu
-    transformers.training_args.is_torch_bf16_gpu_available = lambda: True
-    del os.environ["ACCELERATE_USE_CPU"]
-    os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"}
-
-
-def train_with_deepspeed(folder: Path, stage: int, options: dict[str, Any]) -> None:
-    """Train the tiny model with ZeRO; ``error.txt`` holds what ended the run early."""
-    from safetensors.torch import save_file
-
-    from dllm_audio.errors import TrainingError
-    from dllm_audio.training import DiffusionTask, ExactTrainer
-
-    from .tiny import arguments, collator, lora_model, rows
-
-    _pose_as_deepspeed()
-    options = dict(options)
-    poisoned = options.pop("poisoned_step", None)
-    auto = dict.fromkeys(
-        ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"),
-        "auto",
-    )
-    config = {"zero_optimization": {"stage": stage}, "gradient_clipping": "auto", **auto}
-    config |= {"bf16": {"enabled": "auto"}, "zero_allow_untested_optimizer": True}
-    args = arguments(
-        folder, per_device_train_batch_size=2, save_strategy="steps", save_steps=2,
-        use_cpu=False, deepspeed=config, **options,
-    )  # fmt: skip
-    task = DiffusionTask(lora_model())
-    trainer = ExactTrainer(task, args, rows(16), rows(4), collator())
-    if poisoned is not None:
-        forward = task.forward
-
-        def poisoning(*inputs: Any, **named: Any) -> Any:
-            made = forward(*inputs, **named)
-            broken = trainer.state.global_step + 1 == poisoned
-            return {**made, "loss": made["loss"] * float("nan")} if broken else made
-
-        task.forward = poisoning
-    try:
-        trainer.resume()
-    except TrainingError as error:
-        if trainer.is_world_process_zero():
-            (folder / "error.txt").write_text(str(error))
-        return
-    weights = trainer.trained_weights()
-    if trainer.is_world_process_zero():
-        save_file(weights, folder / "trained.safetensors")
+        AudioDiffusionLM.from_pretrained(folder / stage.name)

@@ -6,14 +6,17 @@ Shapes: B batch, T tapped layers, Q queries, S encoder frames, E encoder width, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError, ShapeError
+from ..outputs import AudioEmbeddings, EncoderOutput
 from ..parts import register
 from .qformer import QFormerLayer
+from .settings import MOST_LAYERS, check_integers
 
 
 def evenly_spaced_taps(num_layers: int, num_taps: int | None = None) -> tuple[int, ...]:
@@ -74,13 +77,17 @@ class AcousticAdapter(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if not taps or min(taps) < 0 or len(set(taps)) < len(taps):
-            raise InvalidArgumentError("taps", "distinct indices >= 0, at least one", list(taps))
-        if num_heads < 1 or encoder_dim % num_heads:
+        check_integers(encoder_dim=encoder_dim, lm_dim=lm_dim, num_heads=num_heads)
+        check_integers(num_queries=num_queries, intermediate_size=intermediate_size)
+        check_integers(most=MOST_LAYERS, num_layers=num_layers)
+        if not isinstance(taps, Sequence) or not taps or len(set(taps)) < len(taps):
+            raise InvalidArgumentError("taps", "distinct indices >= 0, at least one", taps)
+        for tap in taps:
+            check_integers(0, MOST_LAYERS, taps=tap)
+        if encoder_dim % num_heads:
             raise InvalidArgumentError("num_heads", f"a divisor of {encoder_dim}", num_heads)
-        for name, value in (("num_queries", num_queries), ("num_layers", num_layers)):
-            if value < 1:
-                raise InvalidArgumentError(name, "an integer >= 1", value)
+        if not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+            raise InvalidArgumentError("dropout", "a number in [0, 1]", dropout)
         self.encoder_dim, self.lm_dim, self.num_queries = encoder_dim, lm_dim, num_queries
         self.taps = tuple(taps)
         self.num_heads, self.num_layers = num_heads, num_layers
@@ -94,25 +101,32 @@ class AcousticAdapter(nn.Module):
         self.norm = nn.LayerNorm(encoder_dim)
         self.projection = nn.Linear(encoder_dim, lm_dim)
 
-    def to_config(self) -> dict[str, float | list[int]]:
+    def to_config(self) -> dict[str, Any]:
         """Settings that build the same adapter, weights apart."""
-        return {
-            "encoder_dim": self.encoder_dim,
-            "lm_dim": self.lm_dim,
-            "taps": list(self.taps),
-            "num_heads": self.num_heads,
-            "num_queries": self.num_queries,
-            "num_layers": self.num_layers,
-            "intermediate_size": self.intermediate_size,
-            "dropout": self.dropout,
-        }
+        names = ("encoder_dim", "lm_dim", "num_heads", "num_queries", "num_layers")
+        found = {name: getattr(self, name) for name in (*names, "intermediate_size", "dropout")}
+        return {**found, "taps": list(self.taps)}
 
-    def forward(self, hidden_states: Sequence[Tensor], frame_mask: Tensor | None = None) -> Tensor:
+    def positions(self, encoder_frames: int) -> int:
+        """Embeddings that a clip becomes, whatever its length."""
+        return self.num_queries
+
+    @overload
+    def forward(self, hidden_states: EncoderOutput, frame_mask: None = None) -> AudioEmbeddings: ...
+    @overload
+    def forward(
+        self, hidden_states: Sequence[Tensor], frame_mask: Tensor | None = None
+    ) -> Tensor: ...
+
+    def forward(
+        self, hidden_states: Sequence[Tensor] | EncoderOutput, frame_mask: Tensor | None = None
+    ) -> Tensor | AudioEmbeddings:
         """Embed hidden states.
 
         Args:
             hidden_states: all hidden states of the encoder, each ``[B, S, E]``; the adapter
-                picks its taps.
+                picks its taps.  Or the output of an encoder, which says what of them counts and
+                becomes ``AudioEmbeddings``.
             frame_mask: ``[B, S]`` bool, True = attend; None attends to the whole window,
                 padding included, as the published weights were trained.
 
@@ -123,6 +137,10 @@ class AcousticAdapter(nn.Module):
             InvalidArgumentError: too few hidden states for the taps.
             ShapeError: sizes that do not fit.
         """
+        if isinstance(hidden_states, EncoderOutput):
+            embeds = self(hidden_states.hidden_states, self._mask(hidden_states))
+            lengths = torch.full_like(hidden_states.lengths, self.num_queries)
+            return AudioEmbeddings(embeds, lengths.to(embeds.device))
         frames = self._tapped(hidden_states)
         batch = frames.shape[0]
         mask = None
@@ -149,4 +167,15 @@ class AcousticAdapter(nn.Module):
         for tensor in tapped:
             if tensor.ndim != 3 or tensor.shape[2] != self.encoder_dim:
                 raise ShapeError("hidden_states", f"[B, S, {self.encoder_dim}]", [*tensor.shape])
+        if len({tensor.shape[:2] for tensor in tapped}) > 1:
+            sizes = [[*tensor.shape] for tensor in tapped]
+            raise ShapeError("hidden_states", "as many frames in every tapped layer", sizes)
         return torch.stack(tapped, dim=1)
+
+    def _mask(self, output: EncoderOutput) -> Tensor | None:
+        """``[B, S]`` True where the tapped states count; None: in the whole window."""
+        if output.hidden_lengths is None:
+            return None
+        tapped = self._tapped(output.hidden_states[: max(self.taps) + 1])
+        frames = torch.arange(tapped.shape[2], device=tapped.device)
+        return frames < output.hidden_lengths.to(tapped.device)[:, None]

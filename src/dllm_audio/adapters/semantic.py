@@ -5,12 +5,16 @@ Shapes: B batch, S encoder frames (50 Hz), E encoder width, D backbone width.
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InvalidArgumentError, ShapeError
+from ..errors import ShapeError
+from ..outputs import AudioEmbeddings, EncoderOutput
 from ..parts import register
+from .settings import check_integers
 
 _KERNEL = 3
 
@@ -35,9 +39,7 @@ class SemanticAdapter(nn.Module):
 
     def __init__(self, encoder_dim: int, lm_dim: int, stride: int = 4) -> None:
         super().__init__()
-        for name, value in (("encoder_dim", encoder_dim), ("lm_dim", lm_dim), ("stride", stride)):
-            if value < 1:
-                raise InvalidArgumentError(name, "an integer >= 1", value)
+        check_integers(encoder_dim=encoder_dim, lm_dim=lm_dim, stride=stride)
         self.encoder_dim, self.lm_dim, self.stride = encoder_dim, lm_dim, stride
         self.conv = nn.Conv1d(encoder_dim, encoder_dim, _KERNEL, padding=1)
         self.subsample = nn.Conv1d(
@@ -51,11 +53,28 @@ class SemanticAdapter(nn.Module):
         """Settings that build the same adapter, weights apart."""
         return {"encoder_dim": self.encoder_dim, "lm_dim": self.lm_dim, "stride": self.stride}
 
-    def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Hidden states that it reads besides the last: none."""
+        return ()
+
+    def positions(self, encoder_frames: int) -> int:
+        """Embeddings that a clip of so many frames becomes."""
+        return encoder_frames // self.stride
+
+    @overload
+    def forward(self, frames: EncoderOutput, lengths: None = None) -> AudioEmbeddings: ...
+    @overload
+    def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor: ...
+
+    def forward(
+        self, frames: Tensor | EncoderOutput, lengths: Tensor | None = None
+    ) -> Tensor | AudioEmbeddings:
         """Embed frames.
 
         Args:
-            frames: ``[B, S, E]``; trailing ``S % stride`` frames are dropped.
+            frames: ``[B, S, E]``; trailing ``S % stride`` frames are dropped.  Or the output of an
+                encoder, which brings its lengths and becomes ``AudioEmbeddings``.
             lengths: ``[B]`` valid frames per row.  A row's ``lengths // stride`` embeddings then
                 equal those of the row alone, cut to its own length; None: all frames are valid.
 
@@ -65,6 +84,9 @@ class SemanticAdapter(nn.Module):
         Raises:
             ShapeError: ``frames`` is not ``[B, S, E]`` or ``lengths`` not ``[B]``.
         """
+        if isinstance(frames, EncoderOutput):
+            embeds = self(frames.last_hidden_state, frames.lengths)
+            return AudioEmbeddings(embeds, frames.lengths.to(embeds.device) // self.stride)
         if frames.ndim != 3 or frames.shape[2] != self.encoder_dim:
             raise ShapeError("frames", f"[B, S, {self.encoder_dim}]", list(frames.shape))
         batch, length, _ = frames.shape

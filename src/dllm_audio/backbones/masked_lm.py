@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..transformers_config import config_from, plain_config, public_settings, re
 from ..weights import load_through_transformers, resolve_directory, single_device
 from .loading import DeviceMap
 from .masked_lm_config import (
+    OTHER_HEADS,
     MaskedLMConfig,
     arguments,
     check_id,
@@ -35,10 +35,6 @@ from .masked_lm_config import (
 )
 from .masked_lm_head import SharedHead
 
-# What published masked language models hold beside: poolers and heads of other tasks, positions.
-_OTHER_HEADS = re.compile(
-    r"(^|\.)pooler\.|^cls\.seq_relationship\.|^sop_classifier\.|\.position_ids$"
-)
 _SETTINGS = {"model", "mask_token_id", "eos_token_id"}
 
 
@@ -87,7 +83,8 @@ class MaskedLMBackbone(nn.Module):
             mask, end = special_ids(tokenizer)
             mask_token_id = mask if mask_token_id is None else mask_token_id
             eos_token_id = end if eos_token_id is None else eos_token_id
-        rows = model.get_input_embeddings().weight.shape[0]
+        embedding: Any = model.get_input_embeddings()
+        rows = int(embedding.weight.shape[0])
         check_id("mask_token_id", mask_token_id, rows)
         if eos_token_id is not None:
             check_id("eos_token_id", eos_token_id, rows)
@@ -129,7 +126,7 @@ class MaskedLMBackbone(nn.Module):
         model = load_through_transformers(
             AutoModelForMaskedLM.from_pretrained,
             folder,
-            passed_over=_OTHER_HEADS,
+            passed_over=OTHER_HEADS,
             config=config,
             dtype="auto" if dtype is None else dtype,
             **options,
@@ -169,7 +166,7 @@ class MaskedLMBackbone(nn.Module):
         Raises:
             InvalidArgumentError: a model of a class that transformers would not build from it.
         """
-        if MODEL_FOR_MASKED_LM_MAPPING.get(type(self.model.config)) is not type(self.model):
+        if MODEL_FOR_MASKED_LM_MAPPING.get(type(self.model.config), None) is not type(self.model):
             expected = "a class that AutoModelForMaskedLM builds"
             raise InvalidArgumentError("backbone", expected, type(self.model).__name__)
         config = self.config
@@ -185,15 +182,17 @@ class MaskedLMBackbone(nn.Module):
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Recompute activations in the backward pass; ``options`` as in transformers."""
-        self.model.gradient_checkpointing_enable(**options)
+        # Its newer name first: the older one warns where both are.
+        newer = getattr(self.model, "activation_checkpointing_enable", None)
+        (newer or self.model.gradient_checkpointing_enable)(**options)
 
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep activations again."""
-        self.model.gradient_checkpointing_disable()
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of tokens, as transformers and peft ask for it."""
+        return self.model.get_input_embeddings()
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embeddings ``[..., D]`` of token ids ``[...]``."""
-        return self.model.get_input_embeddings()(input_ids)
+        return self.get_input_embeddings()(input_ids)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of what :meth:`hidden` returned."""
@@ -210,17 +209,9 @@ class MaskedLMBackbone(nn.Module):
         cache: KVCache | None = None,
         slots: Tensor | None = None,
     ) -> BackboneOutput:
-        """Logits, or final hidden states, at every position or at some; see :meth:`hidden`.
+        """Logits, or final hidden states (``return_hidden``), at every position or at some.
 
-        Args:
-            inputs_embeds: ``[B, L, D]``; give these or ``input_ids``.
-            position_ids: see :meth:`hidden`, as for the next two.
-            attention_mask: ``[B, L]``.
-            output_positions: ``[B, M]``.
-            return_hidden: give the hidden states instead of logits.
-            input_ids: ``[B, L]`` int64.
-            cache: None; there is none.
-            slots: None.
+        Takes ``input_ids [B, L]`` int64 or ``inputs_embeds``, and what :meth:`hidden` takes.
         """
         if input_ids is not None and inputs_embeds is None:
             inputs_embeds = self.embed(input_ids)
@@ -257,7 +248,7 @@ class MaskedLMBackbone(nn.Module):
             attention_mask: ``[B, L]`` bool, True = a real position; None: all are.
             cache: None; there is none.
             slots: None.
-            output_positions: ``[B, M]`` indices of the positions whose states are wanted.
+            output_positions: ``[B, M]`` indices of the states that are wanted; None: all.
 
         Returns:
             ``[B, L, D']``, or ``[B, M, D']``; those at padding have no meaning.
@@ -276,7 +267,7 @@ class MaskedLMBackbone(nn.Module):
             return states
         return states.gather(1, output_positions[..., None].expand(-1, -1, states.shape[-1]))
 
-    def _body(self) -> PreTrainedModel:
+    def _body(self) -> nn.Module:
         return self.model if self.shared_head is None else self.model.base_model
 
     def _layout(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,6 +11,10 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING, PreTrainedModel, PreTraine
 
 from ..errors import CheckpointError, InvalidArgumentError
 
+# What published masked language models hold beside: poolers and heads of other tasks, positions.
+OTHER_HEADS = re.compile(
+    r"(^|\.)pooler\.|^cls\.seq_relationship\.|^sop_classifier\.|\.position_ids$"
+)
 # Where a tokenizer's own configuration names none.
 _MASKS, _ENDS = ("[MASK]", "<mask>"), ("[SEP]", "</s>")
 

@@ -15,6 +15,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import BackboneOutput
 from ..protocols import KVCache
+from ..weights import check_hub_options
 from .attention import row_layout
 from .block import TransformerBlock
 from .cache import StaticKVCache
@@ -67,6 +68,7 @@ class DiffusionTransformer(PreTrainedModel):
         quantization_config: QuantizationConfigMixin | Mapping[str, Any] | None = None,
         revision: str | None = None,
         config: TransformerConfig | None = None,
+        **hub_options: object,
     ) -> Model:
         """Load published weights (safetensors, sharded or not) straight to their place.
 
@@ -78,13 +80,17 @@ class DiffusionTransformer(PreTrainedModel):
             quantization_config: one of transformers' quantization configs.
             revision: hub revision.
             config: None reads the folder's ``config.json``.
+            hub_options: what transformers' auto classes pass on; code of a checkpoint is never run.
 
         Raises:
+            InvalidArgumentError: an option that is not known.
             CheckpointError: files or tensors missing, unexpected or of the wrong shape.
         """
+        check_hub_options(hub_options)
         return load_backbone(
             cls,
             dir_or_id,
+            super().from_pretrained,
             dtype=dtype,
             device_map=device_map,
             quantization_config=quantization_config,
@@ -133,7 +139,7 @@ class DiffusionTransformer(PreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Put another embedding in its place."""
-        self.wte = value
+        self.wte = value  # type: ignore[assignment]
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embeddings ``[..., D]`` of token ids ``[...]``."""

@@ -16,7 +16,7 @@ from ..adapters import (
     SemanticAdapter,
     evenly_spaced_taps,
 )
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidArgumentError
 from ..weights import load_weights
 
 _ACOUSTIC, _PROMPTS, _QUERIES = "acoustic.", "prompts", "acoustic.queries"
@@ -67,7 +67,10 @@ def build_adapter(
     _expect(source, tensors, "semantic.projection.weight", 0, lm_dim, "the backbone's width")
     with torch.device("meta"):
         stride = _size(source, tensors, "semantic.subsample.weight", 0) // width
-        semantic = SemanticAdapter(width, lm_dim, max(stride, 1))
+        try:
+            semantic = SemanticAdapter(width, lm_dim, max(stride, 1))
+        except InvalidArgumentError as error:
+            raise CheckpointError(f"{source}: semantic.subsample.weight: {error}") from error
         acoustic = None
         if any(name.startswith(_ACOUSTIC) for name in tensors):
             acoustic = _acoustic(tensors, around, config, source)

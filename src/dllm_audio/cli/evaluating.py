@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .. import samplers
 from ..errors import InvalidArgumentError
 from ..evaluation.asr import Transcription, folder_source
 from ..evaluation.items import Benchmark
@@ -78,7 +79,8 @@ def _predictor(benchmark: Benchmark, arguments: argparse.Namespace) -> ModelPred
     if preset != _OWN and preset not in benchmark.presets:
         known = ", ".join([*benchmark.presets, _OWN])
         raise InvalidArgumentError("--preset", f"one of {known} for {benchmark.name}", preset)
-    return load_predictor(arguments, benchmark.presets.get(preset))
+    named = benchmark.presets.get(preset)
+    return load_predictor(arguments, None if named is None else samplers.preset(named))
 
 
 def _run_model(

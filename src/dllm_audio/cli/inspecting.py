@@ -18,11 +18,13 @@ from .terminal import human_bytes, print_json
 
 # Settings worth a line, where a config has them.
 _WORTH_A_LINE = (
-    "model_type", "dtype", "encoder.d_model", "encoder.encoder_layers", "encoder.num_mel_bins",
-    "encoder.max_source_positions", "adapter.kind", "backbone.d_model", "backbone.n_layers",
-    "backbone.n_heads", "backbone.vocab_size", "backbone.max_sequence_length",
-    "backbone.mask_token_id", "backbone.eos_token_id", "generation.gen_length",
-    "generation.block_length", "generation.threshold", "d_model", "n_layers", "n_heads",
+    "model_type", "encoder.name", "encoder.settings.d_model", "encoder.settings.encoder_layers",
+    "encoder.settings.num_mel_bins", "encoder.settings.max_source_positions", "adapter.name",
+    "backbone.name", "backbone.settings.d_model", "backbone.settings.n_layers",
+    "backbone.settings.n_heads", "backbone.settings.vocab_size",
+    "backbone.settings.max_sequence_length", "backbone.settings.mask_token_id",
+    "backbone.settings.eos_token_id", "sampler.gen_length", "sampler.block_length",
+    "sampler.commit.name", "d_model", "n_layers", "n_heads",
     "n_kv_heads", "vocab_size", "embedding_size", "max_sequence_length", "mask_token_id",
     "eos_token_id", "encoder_layers", "num_mel_bins", "prompt_size", "target_layer_ids",
 )  # fmt: skip

@@ -9,8 +9,6 @@ import argparse
 from functools import partial
 from typing import Any
 
-from ..evaluation.settings import SAMPLERS
-
 HELP_LAYOUT = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28, width=100)
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -74,18 +72,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def add_decode_options(parser: argparse.ArgumentParser, default: str) -> None:
     """How a response is decoded; ``default`` says what happens without any of these."""
     group = parser.add_argument_group("decoding", default)
-    group.add_argument("--sampler", choices=SAMPLERS, help="default: cached")
+    group.add_argument(
+        "--sampler", metavar="NAME_OR_JSON", help="a preset, or a description as JSON or its file"
+    )
     group.add_argument("--steps", type=int, metavar="N", help="forward passes a whole answer")
     group.add_argument("--gen-length", type=int, metavar="N", help="tokens of the longest answer")
     group.add_argument("--block-length", type=int, metavar="N", help="tokens of a block")
     group.add_argument(
-        "--threshold", type=float, metavar="P", help="cached: commit every token at least this sure"
+        "--threshold", type=float, metavar="P", help="commit every token at least this sure"
     )
     group.add_argument(
-        "--factor", type=float, metavar="F", help="cached: commit by the factor rule instead"
+        "--factor", type=float, metavar="F", help="commit by the factor rule instead"
     )
     group.add_argument(
-        "--cache", choices=("prefix", "dual", "none"), help="cached: keys and values to reuse"
+        "--cache", choices=("prefix", "dual", "none"), help="keys and values to reuse"
     )
     group.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="default: 0, greedy"

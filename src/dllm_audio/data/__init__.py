@@ -13,6 +13,7 @@ from .features import (
 from .instructions import ASR_INSTRUCTIONS, asr_instruction
 from .order import EpochOrder
 from .position_check import PositionLimit, check_positions
+from .positions import audio_positions
 from .records import AudioSource, Example, PreferencePair, Record
 from .rows import ExampleParser, PreferenceParser, TranscriptionParser, parse_rows
 
@@ -36,6 +37,7 @@ __all__ = [
     "StoredAudio",
     "TranscriptionParser",
     "asr_instruction",
+    "audio_positions",
     "check_audio",
     "check_positions",
     "content_key",

@@ -1,18 +1,18 @@
 """From records to batches: left-padded prompts, responses padded with EOS, exact masks.
 
-Shape letters: B batch, P prompt tokens, R response tokens, F mel frames.
+Shape letters: B batch, P prompt tokens, R response tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..audio import LogMel, load_audio
+from ..audio import load_audio
 from ..errors import AudioError, DataError, InvalidArgumentError
 from ..prompts import ChatTemplate, TrainingExample, left_pad
 from .features import EncoderFeatures
@@ -22,6 +22,8 @@ from .records import Example, PreferencePair, Record, name_of
 IGNORED = -100
 
 Batch = dict[str, Any]
+# From waveforms ``[T]`` to features and their lengths.
+FrontEnd = Callable[[list[Tensor]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,19 @@ class _Collator:
 
     Args:
         template: builds prompts and targets.
-        audio: ``LogMel`` for waveforms, or ``EncoderFeatures`` where the frozen encoder's output
+        front_end: ``encoder.features``, or ``EncoderFeatures`` where the frozen encoder's output
             was computed beforehand.
         eos_padding: EOS tokens that are targets.
         header_in_target: the assistant's header is learned too, as in the published training;
             otherwise it ends the prompt, as it does when answers are generated.
+        sampling_rate: that the front end expects (``encoder.sampling_rate``).
     """
 
     template: ChatTemplate
-    audio: LogMel | EncoderFeatures
+    front_end: FrontEnd | EncoderFeatures
     eos_padding: EosPadding = field(default_factory=EosPadding)
     header_in_target: bool = True
+    sampling_rate: int = 16_000
 
     def _inputs(self, records: Sequence[Record], examples: Sequence[TrainingExample]) -> Batch:
         prompt_ids, prompt_mask = left_pad(
@@ -79,24 +83,23 @@ class _Collator:
         }
 
     def _audio(self, records: Sequence[Record]) -> Batch:
-        if isinstance(self.audio, EncoderFeatures):
-            return self.audio.collate([record.audio for record in records])
+        if isinstance(self.front_end, EncoderFeatures):
+            return self.front_end.collate([record.audio for record in records])
         waveforms = [self._waveform(record) for record in records]
         try:
-            features, lengths = self.audio(waveforms)
+            features, lengths = self.front_end(waveforms)
         except AudioError:
             for record, waveform in zip(records, waveforms, strict=True):  # which one is it?
                 try:
-                    self.audio([waveform])
+                    self.front_end([waveform])
                 except AudioError as error:
                     raise DataError(f"{name_of(record)}, field 'audio': {error}") from error
             raise
         return {"features": features, "feature_lengths": lengths}
 
-    @staticmethod
-    def _waveform(record: Record) -> Tensor:
+    def _waveform(self, record: Record) -> Tensor:
         try:
-            return load_audio(record.audio)
+            return load_audio(record.audio, self.sampling_rate)
         except (AudioError, InvalidArgumentError) as error:
             raise DataError(
                 f"{name_of(record)}, field 'audio': {error}; check_audio() finds and skips such "
@@ -144,14 +147,15 @@ class DiffusionCollator(_Collator):
 
     Args:
         template: builds prompts and targets.
-        audio: ``LogMel`` or ``EncoderFeatures``.
+        front_end: ``encoder.features`` or ``EncoderFeatures``.
         eos_padding: EOS tokens that are targets.
         header_in_target: whether the assistant's header is learned too.
+        sampling_rate: that the front end expects.
 
     Returns (when called with examples) a dictionary of
         ``prompt_ids [B, P]`` and ``prompt_mask [B, P]`` (left-padded), ``audio_start [B]``,
-        ``features [B, n_mels, F]`` and ``feature_lengths [B]``, ``labels [B, R]`` (-100 where
-        nothing is to be learned) and ``row [B]``.
+        ``features [B, ...]`` and ``feature_lengths [B]`` of the front end, ``labels [B, R]``
+        (-100 where nothing is to be learned) and ``row [B]``.
     """
 
     def __call__(self, records: Sequence[Example]) -> Batch:
@@ -175,9 +179,10 @@ class PreferenceCollator(_Collator):
 
     Args:
         template: builds prompts and targets.
-        audio: ``LogMel`` or ``EncoderFeatures``.
+        front_end: ``encoder.features`` or ``EncoderFeatures``.
         eos_padding: EOS tokens that are targets.
         header_in_target: whether the assistant's header is learned too.
+        sampling_rate: that the front end expects.
 
     Returns (when called with pairs) what :class:`DiffusionCollator` does, with
         ``chosen [B, R1]`` and ``rejected [B, R2]`` instead of labels, -100 where nothing counts,

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
-from ..audio import LogMel, load_audio
+from ..audio import load_audio
 from ..errors import DataError
 from ..files import replacing
 from ..outputs import EncoderOutput
+from ..protocols import AudioEncoder
 from .records import AudioSource
 
 
@@ -79,8 +79,8 @@ class EncoderFeatures:
     Args:
         directory: where the files lie; one folder may hold the output of several encoders.
         encoder: the frozen encoder, or its :func:`encoder_key`.
-        taps: hidden states that the acoustic adapter reads; empty for stage 1, which saves most
-            of the space.
+        taps: hidden states that the adapter reads besides the last (its ``taps``); none of them
+            saves most of the space.
         dtype: what the files hold.
     """
 
@@ -104,8 +104,7 @@ class EncoderFeatures:
     def compute(
         self,
         sources: Iterable[AudioSource],
-        encoder: Any,
-        log_mel: LogMel,
+        encoder: AudioEncoder,
         *,
         device: torch.device | str = "cpu",
         progress: bool = True,
@@ -116,8 +115,7 @@ class EncoderFeatures:
 
         Args:
             sources: the clips.
-            encoder: the frozen encoder.
-            log_mel: features of the encoder's window.
+            encoder: the frozen encoder; it brings its front end and its sampling rate.
             device: where the encoder is.
             progress: show a bar.
 
@@ -129,13 +127,19 @@ class EncoderFeatures:
             path = self.path(source)
             if _is_whole(path):
                 continue
-            features, lengths = log_mel([load_audio(source)])
+            features, lengths = encoder.features([load_audio(source, encoder.sampling_rate)])
             with torch.no_grad():
                 output = encoder(features.to(device), lengths.to(device))
             tensors = {"frames": output.last_hidden_state[0, : int(output.lengths[0])]}
             if self.taps:
-                tensors["taps"] = torch.stack([output.hidden_states[i][0] for i in self.taps])
+                # What lies behind the valid frames never counts, where the encoder says so.
+                ends = output.hidden_lengths
+                end = None if ends is None else int(ends[0])
+                states = [output.hidden_states[i][0, :end] for i in self.taps]
+                tensors["taps"] = torch.stack(states)
             tensors = {k: v.to("cpu", self.dtype).contiguous() for k, v in tensors.items()}
+            if self.taps and ends is not None:
+                tensors["tap_length"] = torch.tensor(end)
             with replacing(path) as scratch:
                 save_file(tensors, scratch)
             computed += 1
@@ -145,7 +149,8 @@ class EncoderFeatures:
         """Stored outputs as a batch.
 
         Returns:
-            ``frames [B, S, E]``, ``frame_lengths [B]`` and, where stored, ``taps [K, B, W, E]``.
+            ``frames [B, S, E]``, ``frame_lengths [B]`` and, where stored, ``taps [B, K, W, E]``
+            with ``tap_lengths [B]`` of encoders that say how many frames count.
 
         Raises:
             DataError: a clip has no features yet, or a damaged file.
@@ -162,12 +167,19 @@ class EncoderFeatures:
             "frame_lengths": torch.tensor([len(f) for f in frames]),
         }
         if self.taps:
-            batch["taps"] = torch.stack([tensors["taps"].float() for tensors in loaded])
+            states = [tensors["taps"].float().transpose(0, 1) for tensors in loaded]
+            batch["taps"] = pad_sequence(states, batch_first=True).transpose(1, 2)
+            if all("tap_length" in tensors for tensors in loaded):
+                batch["tap_lengths"] = torch.stack([tensors["tap_length"] for tensors in loaded])
         return batch
 
 
 def stored_encoder_output(
-    frames: Tensor, frame_lengths: Tensor, taps: Tensor | None, tap_indices: Sequence[int]
+    frames: Tensor,
+    frame_lengths: Tensor,
+    taps: Tensor | None = None,
+    tap_indices: Sequence[int] = (),
+    tap_lengths: Tensor | None = None,
 ) -> EncoderOutput:
     """An encoder's output from what was stored of it.
 
@@ -178,13 +190,14 @@ def stored_encoder_output(
         frame_lengths: ``[B]``.
         taps: ``[B, K, W, E]``, or None where none were stored.
         tap_indices: which hidden states they are.
+        tap_lengths: ``[B]`` frames of them that count; None: the whole window.
     """
     states: tuple[Tensor, ...] = ()
     if taps is not None:
         absent = taps.new_zeros(len(taps), taps.shape[2], 0)
         by_index = dict(zip(tap_indices, taps.unbind(1), strict=True))
         states = tuple(by_index.get(i, absent) for i in range(max(tap_indices) + 1))
-    return EncoderOutput(frames, states, frame_lengths)
+    return EncoderOutput(frames, states, frame_lengths, tap_lengths)
 
 
 def _is_whole(path: Path) -> bool:

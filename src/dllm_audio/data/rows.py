@@ -55,8 +55,8 @@ class ExampleParser:
 class TranscriptionParser:
     """Reads rows for speech recognition: the target is ``transcription``.
 
-    The instruction is one of 25 templates, chosen by row number and seed, so that it is the same
-    in every run.
+    The instruction is the row's own ``input`` or one of 25 templates, chosen by row number and
+    seed, so that it is the same in every run.
 
     Args:
         seed: chooses which row gets which template.
@@ -74,7 +74,9 @@ class TranscriptionParser:
         """
         audio = row.audio()
         _require_audio(row, audio)
-        instruction = asr_instruction(row.index, self.seed)
+        # As in the published training: a row's own words, and else one of the templates.
+        own = row.optional_text(("input",)) or ""
+        instruction = own if own.strip() else asr_instruction(row.index, self.seed)
         return Example(row.index, audio, instruction, row.text(self.target), *_common(row))
 
 

@@ -1,7 +1,8 @@
-"""Audio encoders: log-mel features to frames."""
+"""Audio encoders: waveforms through their own front ends to frames."""
 
 from __future__ import annotations
 
+from .transformers_audio import TransformersEncoder
 from .whisper import WhisperEncoder
 
-__all__ = ["WhisperEncoder"]
+__all__ = ["TransformersEncoder", "WhisperEncoder"]

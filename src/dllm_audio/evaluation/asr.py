@@ -10,7 +10,6 @@ from typing import Any
 from ..errors import DataError, InvalidArgumentError
 from ..files import read_text
 from .items import Item, first_text_field, item_id
-from .settings import DecodeSettings, published
 from .sources import HubDataset, Source, open_source, rows_source
 from .wer import normalizer_description, word_errors
 
@@ -28,15 +27,18 @@ class Transcription:
         dataset: where it is published on the hub; None where a manifest must be given.
         groupings: fields that results are broken down by.
         prediction_keys: fields under which a file of predictions may hold them.
-        presets: decode settings by name.
+        presets: names of samplers' presets by recipe.
     """
 
     name: str
     dataset: HubDataset | None = None
     groupings: tuple[str, ...] = ("speaker",)
     prediction_keys: tuple[str, ...] = ("hypothesis", "prediction", "response")
-    presets: Mapping[str, DecodeSettings] = field(
-        default_factory=lambda: {"diffa-2": published(128), "diffa": published(128)}
+    presets: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "diffa-2": "diffa-librispeech",
+            "diffa": "diffa-librispeech",
+        }
     )
 
     def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:

@@ -6,6 +6,7 @@ import ast
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from string import ascii_uppercase
 from typing import Any
 
 from ..errors import DataError
@@ -30,6 +31,9 @@ def parse_choices(value: Any, where: str) -> list[str | None]:
         raise DataError(f"{where}: expected a list of texts, got {value!r}")
     if not any(choice is not None for choice in value):
         raise DataError(f"{where}: expected at least one choice, got none")
+    if len(value) > len(ascii_uppercase):
+        most = len(ascii_uppercase)
+        raise DataError(f"{where}: expected at most {most}, one a letter, got {len(value)}")
     return list(value)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import DataError
-from .settings import DecodeSettings
 from .sources import HubDataset
 
 
@@ -51,8 +50,8 @@ class Benchmark(Protocol):
         ...
 
     @property
-    def presets(self) -> Mapping[str, DecodeSettings]:
-        """Published decode settings by name, the default first; empty for the model's own."""
+    def presets(self) -> Mapping[str, str]:
+        """Names of samplers' presets by recipe, the default first; empty: the model's own."""
         ...
 
     def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from ..errors import DataError
 from . import mmau, mmsu
 from .choices import parse_choices, permute_choices
 from .items import Item, item_id, text_field
-from .settings import DecodeSettings, published
+from .robust import normalize
 from .sources import HubDataset
 from .tally import tally_groups
 from .verdict import MODES, SCORER_VERSION, Verdict
@@ -33,7 +34,7 @@ class MultipleChoice:
             exported under the first.
         answer_field: field with the text of the right choice.
         choices_of: reads the choices from a row; None: the field ``choices``.
-        presets: decode settings by name.
+        presets: names of samplers' presets by recipe.
     """
 
     name: str
@@ -42,7 +43,7 @@ class MultipleChoice:
     judge: Judge
     groupings: tuple[tuple[str, ...], ...]
     prediction_keys: tuple[str, ...]
-    presets: Mapping[str, DecodeSettings]
+    presets: Mapping[str, str]
     answer_field: str = "answer"
     choices_of: Callable[[Mapping[str, Any]], list[str | None]] | None = None
 
@@ -53,6 +54,11 @@ class MultipleChoice:
         answer = text_field(row, self.answer_field, index)
         raw = self.choices_of(row) if self.choices_of else row.get("choices")
         choices = parse_choices(raw, f"row {index}, choices")
+        if answer.strip() and normalize(answer) not in {normalize(c) for c in choices if c}:
+            raise DataError(
+                f"row {index}, field {self.answer_field!r}: expected the text of one of the "
+                f"choices, got {answer!r}"
+            )
         order = None
         if choice_seed is not None:
             choices, order = permute_choices(choices, choice_seed, identifier)
@@ -115,7 +121,7 @@ def _answer_position(item: Item) -> int | None:
     return item.choices.index(item.answer) if item.answer in item.choices else None
 
 
-_SIXTEEN = {"diffa-2": published(16), "diffa": published(16)}
+_SIXTEEN = {"diffa-2": "diffa", "diffa": "diffa"}
 
 MMSU = MultipleChoice(
     name="mmsu",
@@ -126,7 +132,7 @@ MMSU = MultipleChoice(
     prediction_keys=("response", *mmau.PREDICTION_KEYS),
     answer_field="answer_gt",
     choices_of=mmsu.choices_of,
-    presets={"diffa-2": published(16), "diffa": published(4)},
+    presets={"diffa-2": "diffa", "diffa": "diffa-mmsu"},
 )
 MMAU = MultipleChoice(
     name="mmau",

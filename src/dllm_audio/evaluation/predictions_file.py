@@ -50,10 +50,12 @@ def read_predictions(
 
 
 def _prediction(row: Mapping[str, Any], keys: Sequence[str], where: str) -> str | None:
+    empty = None
     for key in (*keys, _OWN_KEY):
         value = row.get(key)
-        if isinstance(value, str):
-            return value
-        if value is not None:
+        if value is not None and not isinstance(value, str):
             raise DataError(f"{where}, field {key!r}: expected text, got {value!r}")
-    return None
+        if value and value.strip():
+            return value
+        empty = value if empty is None else empty  # perhaps the text is under another name
+    return empty

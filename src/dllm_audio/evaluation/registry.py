@@ -28,8 +28,8 @@ def get_benchmark(name: str) -> Benchmark:
         InvalidArgumentError: there is none; the message lists those that are.
 
     Example:
-        >>> get_benchmark("mmsu").presets["diffa"].steps
-        4
+        >>> get_benchmark("mmsu").presets["diffa"]
+        'diffa-mmsu'
     """
     if name not in BENCHMARKS:
         raise InvalidArgumentError("benchmark", f"one of {', '.join(BENCHMARKS)}", name)

@@ -15,7 +15,6 @@ from typing import Any
 from ..errors import InvalidArgumentError
 from .items import Item, item_id
 from .robust import read_choice
-from .settings import DecodeSettings, published
 from .sources import HubDataset
 from .tally import Tally
 from .verdict import INVALID, ROBUST, SCORER_VERSION, Verdict
@@ -74,13 +73,13 @@ class VoiceBench:
     Attributes:
         subset: one of ``SUBSETS``.
         prediction_keys: fields under which a file of predictions may hold them.
-        presets: decode settings by name.
+        presets: names of samplers' presets by recipe.
     """
 
     subset: str
     prediction_keys: tuple[str, ...] = ("response",)
-    presets: Mapping[str, DecodeSettings] = field(
-        default_factory=lambda: {"diffa-2": published(16), "diffa": published(16)}
+    presets: Mapping[str, str] = field(
+        default_factory=lambda: {"diffa-2": "diffa", "diffa": "diffa"}
     )
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ def _recover(target: Path, outdated: re.Pattern[str]) -> None:
 def _publish(target: Path, outdated: re.Pattern[str]) -> None:
     """Give the committed files their usual names, then drop the committed folder."""
     committed = target / _COMMITTED
-    names = {path.name for path in committed.iterdir()}
+    names = {path.name for path in committed.iterdir() if path.is_file()}
     work = Path(tempfile.mkdtemp(dir=target, prefix=_SCRATCH))
     for name in sorted(names):
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,12 +152,12 @@ class ChatTemplate:
         from jinja2.exceptions import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        names = {
+        names: dict[str, Any] = {
             f"{name}_token": getattr(self.tokenizer, f"{name}_token", None) or ""
             for name in ("bos", "eos")
         }
         try:
-            (text,), _ = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 conversations=[[dict(message) for message in messages]],
                 chat_template=self.template,
                 add_generation_prompt=add_generation_prompt,
@@ -165,7 +166,7 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError) as error:
             expected = "turns that the chat template takes"
             raise InvalidArgumentError("messages", expected, error) from error
-        return str(text)
+        return str(rendered[0][0])
 
     def __call__(
         self, instructions: Sequence[str], has_audio: Sequence[bool] | None = None

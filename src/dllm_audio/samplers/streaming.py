@@ -45,12 +45,10 @@ def stream_to(
         InvalidArgumentError: a predictor of several rows.
 
     Example:
-        >>> from dllm_audio import AudioDiffusionLM, CachedParallelSampler
-        >>> from dllm_audio.toy import ASSETS
+        >>> from dllm_audio import CachedParallelSampler, toy
         >>> from transformers import TextStreamer
-        >>> model = AudioDiffusionLM.from_pretrained(ASSETS / "tiny")
-        >>> clip = ASSETS / "clips" / "four_digits.ogg"
-        >>> predictor = model.prepare(audio=clip, prompts="What is said?")
+        >>> model, clip = toy.small_model(), toy.clips()[0]
+        >>> predictor = model.prepare(audio=clip.path, prompts="What is said?")
         >>> streamer = TextStreamer(model.tokenizer, skip_special_tokens=True)
         >>> output = stream_to(streamer, CachedParallelSampler(16, 16), predictor,
         ...                    end_token_ids=model.end_token_ids)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from ..adapters import (
     AcousticAdapter,
@@ -66,7 +67,11 @@ class Foundation:
         sizes = dict(adapters or {})
         sizes[own["name"]] = _merged(own["settings"], sizes.get(own["name"], {}))
         return cls(
-            *(model.encoder, model.backbone, model.tokenizer, sizes, model.adapter),
+            model.encoder,
+            model.backbone,
+            model.tokenizer,
+            sizes,
+            start=model.adapter,
             sampler=model.sampler,
         )
 
@@ -123,7 +128,7 @@ def _merged(base: Settings, changes: Settings) -> dict[str, Any]:
     """Settings with changes; those of a part inside may be given without its name."""
     merged = dict(base)
     for name, value in changes.items():
-        inner = merged.get(name)
+        inner: Any = merged.get(name)
         described = isinstance(inner, Mapping) and inner.keys() == {"name", "settings"}
         if described and isinstance(value, Mapping) and "name" not in value:
             merged[name] = {**inner, "settings": _merged(inner["settings"], value)}
@@ -229,9 +234,10 @@ class Blueprint:
             InvalidArgumentError: a part that is not registered (says the line that would), or a
                 tokenizer that cannot be saved.
         """
-        if model.tokenizer is not None and not hasattr(model.tokenizer, "save_pretrained"):
-            got = type(model.tokenizer).__name__
-            raise InvalidArgumentError("tokenizer", "one with save_pretrained(folder)", got)
+        tokenizer = model.tokenizer
+        if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+            got = type(tokenizer).__name__
+            raise InvalidArgumentError("tokenizer", "a transformers tokenizer, to be saved", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
         return cls(parts, model.tokenizer, model.sampler, stage.lora)
 
@@ -244,6 +250,9 @@ class Blueprint:
         """
         with torch.device("meta"):
             parts = [build(kind, part, "stage") for kind, part in self.parts.items()]
-        blank = AudioDiffusionLM.from_parts(*parts, self.tokenizer, sampler=self.sampler)
+        encoder, adapter, backbone = parts
+        blank = AudioDiffusionLM.from_parts(
+            encoder, adapter, backbone, self.tokenizer, sampler=self.sampler
+        )
         blank.load_state_dict(merged_weights(state, self.lora), assign=True)
         blank.save_pretrained(folder)

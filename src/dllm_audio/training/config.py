@@ -14,7 +14,6 @@ Example::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch
 from ..checkpoints import load_diffa
 from ..data import EosPadding
 from ..errors import CheckpointError, InvalidArgumentError
+from ..files import read_json
 from ..losses import ElboSampling
 from ..model import AudioDiffusionLM
 from ..parts import build, part_class
@@ -129,9 +129,9 @@ class RunConfig:
         """
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidArgumentError(str(path), "a readable JSON file", error) from error
+            values = read_json(path)
+        except CheckpointError as error:
+            raise InvalidArgumentError(path.name, "a readable JSON file", error) from error
         return from_json(cls, values, f"{path.name}: ")
 
     @property

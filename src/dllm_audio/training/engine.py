@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    FullyShardedDataParallelPlugin,
-    InitProcessGroupKwargs,
-    ProjectConfiguration,
-)
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from ..errors import InvalidArgumentError
+from ..errors import InvalidArgumentError, MissingDependencyError
 from .settings import LoopSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +34,18 @@ def make_accelerator(
     Raises:
         InvalidArgumentError: the launcher asks for another precision than the stage, for FSDP1 or
             for DeepSpeed.
+        MissingDependencyError: accelerate is not installed.
     """
+    try:
+        from accelerate import Accelerator
+        from accelerate.utils import (
+            DistributedDataParallelKwargs,
+            FullyShardedDataParallelPlugin,
+            InitProcessGroupKwargs,
+            ProjectConfiguration,
+        )
+    except ImportError as error:
+        raise MissingDependencyError("accelerate", "training", "train") from error
     plugin = None
     if settings.shard:
         plugin = FullyShardedDataParallelPlugin(

@@ -132,7 +132,7 @@ def _section(title: str, kind: type) -> str:
 
 
 def _summary(kind: type) -> str:
-    return inspect.getdoc(kind).split("\n", 1)[0]  # type: ignore[union-attr]
+    return (inspect.getdoc(kind) or "").split("\n", 1)[0]
 
 
 def _meanings(kind: type) -> dict[str, list[str]]:
@@ -150,7 +150,10 @@ def _meanings(kind: type) -> dict[str, list[str]]:
 
 
 def _default(each: Field[Any]) -> str:
-    value = each.default if each.default is not MISSING else each.default_factory()  # type: ignore[misc]
+    value: Any = each.default
+    if value is MISSING:
+        make: Any = each.default_factory
+        value = make()
     if is_dataclass(value):
         return f"that of {type(value).__name__}"
     words = {None: "null", True: "true", False: "false"}

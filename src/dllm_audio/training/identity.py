@@ -7,13 +7,13 @@ they are does: the order of the rows, the number of steps and the learning rate 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import TrainingError
+from ..errors import CheckpointError, TrainingError
+from ..files import read_json, write_json
 from . import checkpoints
 from .stages import Stage
 
@@ -50,10 +50,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     if found == settings:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    # In one step: a run that is killed here leaves the old note or the new one.
-    staging = checkpoints.staging_folder(path)
-    staging.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    os.replace(staging, path)
+    write_json(path, settings)
 
 
 def check_settings(folder: str | Path, settings: dict[str, Any]) -> None:
@@ -72,10 +69,9 @@ def check_settings(folder: str | Path, settings: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_json(path)
+    except CheckpointError as error:
         raise TrainingError(f"{path}: cannot be read ({error}); choose another folder") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _compare(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -93,7 +93,8 @@ class Loop:
         if optimization.gradient_checkpointing:
             task.recompute_blocks()
         # What is frozen is not in the optimizer and takes no memory there.
-        matrices, vectors = [], []
+        matrices: list[nn.Parameter] = []
+        vectors: list[nn.Parameter] = []
         for parameter in state.trainable_parameters(task).values():
             (matrices if parameter.ndim > 1 else vectors).append(parameter)
         decays = ((matrices, optimization.weight_decay), (vectors, 0.0))
@@ -102,7 +103,7 @@ class Loop:
             lr=optimization.learning_rate,
             fused=True,
         )
-        self.model: nn.Module
+        self.device: torch.device = self.accelerator.device
         self.model, prepared = self.accelerator.prepare(task, optimizer)
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
         world = self.accelerator.num_processes
@@ -296,8 +297,3 @@ class Loop:
     def _kept(self) -> str:
         kept = checkpoints.numbered_checkpoints(self.folder)
         return f"the last checkpoint is {kept[0][1]}" if kept else "nothing was saved yet"
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        return self.accelerator.device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from ..adapters import DualAdapter, PromptedSemanticAdapter
 from ..audio import LogMel
-from ..audio.units import HOP_LENGTH, SAMPLING_RATE
 from ..data import (
     DiffusionCollator,
     EosPadding,
@@ -29,6 +26,7 @@ from ..data import (
     check_positions,
     number_apart,
 )
+from ..data import audio_positions as positions_of
 from ..data.rows import Parser
 from ..encoders import WhisperEncoder
 from ..errors import InvalidArgumentError
@@ -45,7 +43,6 @@ PARSERS: dict[str, Any] = {
     "qa": ExampleParser,
     "preferences": PreferenceParser,
 }
-_MEASURED = 10.0  # seconds of silence
 _SOURCE = "a file or {'dataset': id, 'split': ...}"
 
 
@@ -171,26 +168,10 @@ class DataCheck:
 
 
 def audio_positions(foundation: Foundation, stage: Stage) -> Callable[[float], int]:
-    """How many positions the audio of so many seconds takes in a stage's sequences.
-
-    Exact for DIFFA's adapters behind Whisper; for other parts measured on silence of two lengths,
-    between which the number grows evenly, and rounded up.
-    """
-    encoder: Any = foundation.encoder
-    if isinstance(encoder, WhisperEncoder):
-        with torch.device("meta"):
-            adapter: Any = foundation.new_adapter(stage.adapter)
-        if isinstance(adapter, DualAdapter | PromptedSemanticAdapter):
-            dual = isinstance(adapter, DualAdapter)
-            prefix = adapter.acoustic.num_queries if dual else adapter.num_prompts
-            stride = adapter.semantic.stride
-            # Whisper halves the mel frames.
-            return lambda seconds: prefix + -(-_mel_frames(seconds) // 2) // stride
-    adapter = foundation.new_adapter(stage.adapter).eval()
-    longest = min(encoder.window_seconds or _MEASURED, _MEASURED)
-    short, long = (_measure(encoder, adapter, s) for s in (longest / 2, longest))
-    slope = 2 * (long - short) / longest
-    return lambda seconds: math.ceil(max(short + slope * (seconds - longest / 2), 0)) + 1
+    """How many positions the audio of so many seconds takes in a stage's sequences."""
+    with torch.device("meta"):
+        adapter = foundation.new_adapter(stage.adapter)
+    return positions_of(foundation.encoder, adapter)
 
 
 def front_end(encoder: AudioEncoder) -> LogMel | Callable[..., tuple[Tensor, Tensor]]:
@@ -228,7 +209,8 @@ def load_data(
     evaluation = [] if held_out is None else [settings.read(held_out, parser)]
     kind: Any = PreferenceCollator if stage.preference else DiffusionCollator
     template = ChatTemplate(foundation.tokenizer, system)  # type: ignore[arg-type]
-    collator = kind(template, front_end(foundation.encoder), eos)
+    rate = foundation.encoder.sampling_rate
+    collator = kind(template, front_end(foundation.encoder), eos, sampling_rate=rate)
     check = DataCheck(settings, collator, foundation, stage)
     found = from_main_process(
         lambda: [check(part) for part in (train, evaluation)],
@@ -245,17 +227,6 @@ def load_data(
         evaluation[0] if evaluation else None,
         [seconds for _, durations in found[0] for seconds in durations],
     )
-
-
-def _mel_frames(seconds: float) -> int:
-    return -(-round(seconds * SAMPLING_RATE) // HOP_LENGTH)
-
-
-@torch.no_grad()
-def _measure(encoder: Any, adapter: Any, seconds: float) -> int:
-    """Positions of so much silence."""
-    features, lengths = encoder.features([torch.zeros(round(seconds * encoder.sampling_rate))])
-    return int(adapter(encoder(features, lengths)).lengths[0])
 
 
 def _is_source(source: Any) -> bool:

@@ -41,7 +41,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Trainable weights by name, whole, on the CPU (on rank 0; empty elsewhere when sharded)."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    state: dict[str, Any] = get_model_state_dict(model, options=options)
+    state: Any = get_model_state_dict(model, options=options)
     trained = {_bare(name) for name in trainable_parameters(model)}
     # Buffers stay behind: they are constants of the architecture.
     return {k: v.contiguous() for k, v in state.items() if _bare(k) in trained}
@@ -53,7 +53,7 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     Every process must call.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found: dict[str, Tensor] = get_model_state_dict(model, options=options)
+    found: Any = get_model_state_dict(model, options=options)
     return {_bare(name): _own(tensor) for name, tensor in found.items()}
 
 
@@ -161,7 +161,8 @@ def save_progress(progress: Mapping[str, Any], folder: Path) -> None:
 
 def read_progress(folder: Path) -> dict[str, Any]:
     """What :func:`save_progress` wrote."""
-    return _read(folder / PROGRESS)
+    found: dict[str, Any] = _read(folder / PROGRESS)
+    return found
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -67,12 +67,20 @@ class Task(nn.Module):
     def encode(self, inputs: dict[str, Tensor]) -> EncoderOutput:
         """The encoder's output for a batch: computed, or taken from what was stored of it."""
         if "frames" in inputs:
-            acoustic = getattr(self.model.adapter, "acoustic", None)
-            taps = None if acoustic is None else inputs.get("taps")
-            if acoustic is not None and taps is None:
+            indices = getattr(self.model.adapter, "taps", None)
+            if indices is None:
+                expected = "an adapter that says which hidden states it reads (taps)"
+                raise InvalidArgumentError("adapter", expected, type(self.model.adapter).__name__)
+            taps = inputs.get("taps") if indices else None
+            if indices and taps is None:
                 raise InvalidArgumentError("taps", "stored hidden states for the adapter", None)
-            indices = () if acoustic is None else acoustic.taps
-            return stored_encoder_output(inputs["frames"], inputs["frame_lengths"], taps, indices)
+            return stored_encoder_output(
+                inputs["frames"],
+                inputs["frame_lengths"],
+                taps,
+                indices,
+                None if taps is None else inputs.get("tap_lengths"),
+            )
         trainable = any(p.requires_grad for p in self.model.encoder.parameters())
         with torch.set_grad_enabled(trainable and torch.is_grad_enabled()):
             return self.model.encoder(inputs["features"], inputs["feature_lengths"])

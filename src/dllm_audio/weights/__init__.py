@@ -10,13 +10,14 @@ from .files import check_inside, find_weight_files
 from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, resolve_directory
 from .pickles import check_tensors, read_pickle
-from .placing import load_through_transformers, single_device
+from .placing import check_hub_options, load_through_transformers, single_device
 from .settling import restore_buffers, retie
 from .storing import check_rebuilt, stored
 from .tensors import iter_weights, weight_shapes
 
 __all__ = [
     "SNAPSHOT_PATTERNS",
+    "check_hub_options",
     "check_inside",
     "check_rebuilt",
     "check_tensors",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InvalidArgumentError
 from .files import find_weight_files
 from .filling import shorten
+
+# What transformers' auto classes pass on beside the arguments of their caller.
+_PASSED_ON = ("trust_remote_code", "name_or_path", "adapter_kwargs", "code_revision", "_from_auto")
 
 
 def single_device(device_map: Any) -> bool:
@@ -21,6 +24,20 @@ def single_device(device_map: Any) -> bool:
     if not isinstance(device_map, str):
         return False
     return device_map not in ("auto", "balanced", "balanced_low_0", "sequential", "disk")
+
+
+def check_hub_options(options: Mapping[str, object]) -> None:
+    """Refuse options that a ``from_pretrained`` of ours does not have.
+
+    Raises:
+        InvalidArgumentError: names the option.
+    """
+    for name, value in options.items():
+        if name == "trust_remote_code" and value:
+            raise InvalidArgumentError(name, "False: code of a checkpoint is never run", value)
+        if name not in _PASSED_ON:
+            expected = "no option of that name (see the documentation)"
+            raise InvalidArgumentError(name, expected, repr(value))
 
 
 def load_through_transformers(

@@ -43,14 +43,15 @@ def retie(part: nn.Module, source: str) -> None:
     """Tie again what a part ties (its ``tie_weights()``), after a file gave each name its own.
 
     Args:
-        part: a part; without ``tie_weights`` it ties nothing.
+        part: a part; without ``tie_weights`` it ties nothing. One that is spread over devices
+            stays as it is.
         source: named in errors.
 
     Raises:
         CheckpointError: the file has two values for one weight.
     """
     tie = getattr(part, "tie_weights", None)
-    if tie is None:
+    if tie is None or len({p.device for p in part.parameters()}) > 1:
         return
     before: dict[str, Tensor] = dict(part.state_dict())
     tie()
