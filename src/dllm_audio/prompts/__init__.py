@@ -12,10 +12,9 @@ from .template import (
     ChatTemplate,
     PromptBatch,
     TrainingExample,
-    left_pad,
-    split_target,
 )
 from .tokenizer import load_tokenizer
+from .tokens import left_pad, split_target
 
 __all__ = [
     "AUDIO_INTRODUCTION",

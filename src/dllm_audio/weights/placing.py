@@ -35,7 +35,9 @@ def check_hub_options(options: Mapping[str, object]) -> None:
         if name == "trust_remote_code" and value:
             raise InvalidArgumentError(name, "False: code of a checkpoint is never run", value)
         if name not in _PASSED_ON:
-            raise InvalidArgumentError(name, "no option of that name (see the documentation)", repr(value))
+            raise InvalidArgumentError(
+                name, "no option of that name (see the documentation)", repr(value)
+            )
 
 
 def load_through_transformers(load: Callable[..., Any], folder: Path, **options: Any) -> Any:
