@@ -13,9 +13,8 @@ from .template import (
     ChatTemplate,
     PromptBatch,
     TrainingExample,
-    left_pad,
-    split_target,
 )
+from .tokens import left_pad, split_target
 
 __all__ = [
     "AUDIO_INTRODUCTION",

@@ -36,8 +36,9 @@ def check_hub_options(options: Mapping[str, object]) -> None:
         if name == "trust_remote_code" and value:
             raise InvalidArgumentError(name, "False: code of a checkpoint is never run", value)
         if name not in _PASSED_ON:
-            expected = "no option of that name (see the documentation)"
-            raise InvalidArgumentError(name, expected, repr(value))
+            raise InvalidArgumentError(
+                name, "no option of that name (see the documentation)", repr(value)
+            )
 
 
 def load_through_transformers(
