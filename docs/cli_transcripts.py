@@ -1,6 +1,7 @@
-"""Run the commands shown in ``cli.md`` with the package's own model and write what they print.
+"""Write what the command prints into ``cli.md`` and ``run_file.md``.
 
-Usage: ``python docs/cli_transcripts.py``; needed again when the model or a message changes.
+Usage: ``python docs/cli_transcripts.py [run_file]``; needed again when the model, a message or a
+key of a run file changes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from torch.nn import functional as F
 import dllm_audio
 from dllm_audio import load_audio
 from dllm_audio.cli import main
+from dllm_audio.training import explain
 
 PAGE = Path(__file__).with_name("cli.md")
+RUN_FILE = Path(__file__).with_name("run_file.md")
 CLIPS = Path(dllm_audio.__file__).parent / "assets" / "clips"
 COMMANDS = {
     "long": [
@@ -73,5 +77,15 @@ def run() -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
+def write_run_file() -> None:
+    """Rewrite the page of a run file's keys."""
+    page = RUN_FILE.read_text(encoding="utf-8")
+    block = f"```text\n{explain()}```"
+    page = re.sub(r"```text\n.*?```", lambda _: block, page, flags=re.DOTALL)
+    RUN_FILE.write_text(page, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    run()
+    write_run_file()
+    if sys.argv[1:] != ["run_file"]:
+        run()

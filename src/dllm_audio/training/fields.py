@@ -16,6 +16,7 @@ from ..errors import InvalidArgumentError
 
 T = TypeVar("T")
 _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
+_ROLE = re.compile(r":\w+:`([^`]+)`")  # a cross reference of the documentation
 _ARGUMENT = re.compile(r"    (\w+): (.*)")
 
 
@@ -127,7 +128,8 @@ def _section(title: str, kind: type) -> str:
             default = "required" if _is_required(each) else f"default {_default(each)}"
             lines += [f"{each.name}  ({_name(hints[each.name])}; {default})"]
             # What Python calls None is null in the file.
-            lines += [f"    {line.replace('None', 'null')}" for line in meanings[each.name]]
+            plain = (line.replace("None", "null") for line in meanings[each.name])
+            lines += ["    " + _ROLE.sub(r"\1", line) for line in plain]
     return "\n".join([*lines, ""])
 
 
