@@ -32,9 +32,7 @@ COMMANDS = {
         'answer long.wav -q "What is said?"',
         "transcribe long.wav --format srt",
     ],
-    "stream": [
-        'answer digits.wav -q "Which digits are spoken?" --stream --sampler block --steps 8'
-    ],
+    "stream": ['answer digits.wav -q "Which digits are spoken?" --stream --steps 8'],
     "errors": ['answer broken.wav missing.wav command.wav -q "Which command is given?"; echo $?'],
     "info": ["info"],
 }
