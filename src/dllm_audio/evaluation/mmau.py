@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from .robust import normalize, read_choice
-from .verdict import INVALID, OFFICIAL, Verdict, check_mode, check_question
+from .scoring import INVALID, OFFICIAL, Verdict, check_mode, check_question
 
 _INSTRUCTION = (
     "You are given the audio and a multiple-choice question. Choose the best answer based only "
