@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -100,3 +101,13 @@ def test_an_atomic_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> N
 def test_a_number_that_json_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         json_line({"id": "1", "seconds": float("nan")})
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    for name in ("pipe.jsonl", "folder.jsonl"):
+        with pytest.raises(DataError, match=rf"{name}: expected a regular file"):
+            RecordFile(tmp_path / name, Result)
+        with pytest.raises(DataError, match=rf"{name}: expected a regular file"):
+            read_records(tmp_path / name, Result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .robust import normalize, read_choice
+from .robust import judge_reading
 from .scoring import INVALID, OFFICIAL, Verdict, check_mode, check_question
 
 _INSTRUCTION = (
@@ -87,10 +87,7 @@ def judge(
         index = _LETTERS.index(letter)
         chosen = options[index] if index < len(options) else None
         return Verdict(chosen is not None and chosen == answer, valid=True, choice=index)
-    read = None if prediction is None else read_choice(prediction, options[: len(_LETTERS)])
-    if read is None:
-        return INVALID
-    return Verdict(normalize(options[read] or "") == normalize(answer), valid=True, choice=read)
+    return judge_reading(prediction, answer, options[: len(_LETTERS)])
 
 
 def is_correct(

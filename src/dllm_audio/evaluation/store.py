@@ -23,7 +23,7 @@ from types import NoneType, TracebackType
 from typing import ClassVar, Generic, TypeVar
 
 from ..errors import DataError, InvalidArgumentError
-from ..files import json_line, read_json_lines, write_text
+from ..files import json_line, open_regular, read_json_lines, write_text
 from .questions import Task
 
 _NUMBER = (int, float)
@@ -133,7 +133,7 @@ class RecordFile(Generic[Record]):
         kind: what it holds.
 
     Raises:
-        DataError: an id occurs twice, or another process has the file open.
+        DataError: an id occurs twice, another process has the file open, or it is no file.
 
     Example:
         >>> import tempfile
@@ -147,6 +147,8 @@ class RecordFile(Generic[Record]):
     def __init__(self, path: Path, kind: type[Record]) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            open_regular(path).close()  # a folder, a pipe or a device is refused
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
