@@ -12,12 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, MissingDependencyError
 from ..files import read_rows
-from ..protocols import AudioSource
 from .scoring import Row
+
+if TYPE_CHECKING:  # loads torch, which the definitions here do without
+    from ..protocols import AudioSource
 
 # In the order in which they are looked for.
 AUDIO_FIELDS = ("audio", "audio_path", "audio_filepath", "audio_id", "path", "file")
