@@ -65,9 +65,8 @@ class Step:
 
 def with_vocabulary(shape: Shape, size: int) -> Shape:
     """The shape with another number of tokens, the last two special."""
-    backbone = replace(
-        shape.backbone, vocab_size=size, mask_token_id=size - 1, eos_token_id=size - 2
-    )
+    sizes = {"vocab_size": size, "mask_token_id": size - 1, "eos_token_id": size - 2}
+    backbone = LLaDAConfig.from_dict({**shape.backbone.to_dict(), **sizes})
     return replace(shape, backbone=backbone)
 
 

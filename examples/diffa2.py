@@ -37,9 +37,7 @@ WHISPER = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20,
 LLADA = {"d_model": 4096, "n_layers": 32, "n_heads": 32, "mlp_hidden_size": 12288,
          "vocab_size": 126464, "max_sequence_length": 4096, "rope_theta": 500000.0,
          "mask_token_id": 126336, "eos_token_id": 126081}  # fmt: skip
-LORA = LoRASettings(
-    rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "ff_proj", "up_proj")
-)  # fmt: skip
+LORA = LoRASettings(rank=8, alpha=16, targets=("q_proj", "k_proj", "v_proj", "ff_proj", "up_proj"))
 TAPS = (3, 7, 11, 15, 19, 23, 27, 31)
 
 

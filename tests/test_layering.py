@@ -14,10 +14,13 @@ import dllm_audio
 PACKAGE = Path(dllm_audio.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "outputs", "protocols", "parts", "files", "weights"}
+BASE = {
+    *("errors", "outputs", "protocols", "parts", "files", "weights"),
+    *("tokenizer", "transformers_config"),
+}
 PARTS = {"audio", "encoders", "adapters", "prompts", "backbones", "diffusion", "samplers"}
 # The whole model: one layer in files of one idea each.
-MODEL = {"model", "model_config", "model_files", "model_card", "processor"}
+MODEL = {"model", "asking", "model_config", "model_files", "model_card", "processor"}
 # Layer -> the other layers that it may import, besides the base.
 ALLOWED: dict[str, set[str]] = {
     **{name: set() for name in BASE},
@@ -41,6 +44,8 @@ ALLOWED: dict[str, set[str]] = {
 BASE_EXTERNAL = {
     **{name: {"torch"} for name in ("errors", "outputs", "protocols", "parts", "files")},
     "weights": {"torch", "safetensors", "huggingface_hub", "tqdm"},
+    "tokenizer": {"transformers", "tokenizers"},
+    "transformers_config": {"transformers", "huggingface_hub"},
 }
 # Packages that a machine may lack: imported only inside the functions that use them.
 DEFERRED = {

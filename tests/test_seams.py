@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -31,7 +30,10 @@ from dllm_audio import (
     register,
 )
 from dllm_audio.cli import main
+from dllm_audio.data import DiffusionCollator, EosPadding, ExampleParser, RecordDataset
 from dllm_audio.errors import InvalidArgumentError
+from dllm_audio.prompts import ChatTemplate
+from dllm_audio.training import Foundation, Optimization, Stage, StageData, assemble, run_stage
 
 WORDS = "what is said who are you a b c violin piano one two choose the answer . , : ? system user"
 
@@ -159,6 +161,24 @@ def test_the_command_evaluates_it(
     assert "3" in capsys.readouterr().out
 
 
-def test_two_steps_of_a_stage_train_it(model: AudioDiffusionLM, tmp_path: Path) -> None:
-    pytest.skip("filled in when the stages take any parts")
-    np.zeros(1)
+def test_two_steps_of_a_stage_train_it_and_leave_a_model_that_loads(
+    model: AudioDiffusionLM, tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    shared = Foundation.from_model(model)
+    optimization = Optimization(max_steps=2, warmup_steps=0, batch_size=2, bf16=False)
+    stage = Stage("own", "test-mean", "qa", optimization)
+    rows = [
+        {"audio": (sound(number).numpy(), 16000), "question": "what is said ?", "answer": "one two"}
+        for number in range(4)
+    ]
+    template = ChatTemplate(shared.tokenizer)
+    collator = DiffusionCollator(template, shared.encoder.features, EosPadding(4))
+    data = StageData(RecordDataset(rows, ExampleParser()), collator)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run_stage(stage, assemble(shared, stage), data, tmp_path / "own")
+    trained = AudioDiffusionLM.from_pretrained(tmp_path / "own")
+    changed = {n for n, t in trained.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == {"adapter.project.weight", "adapter.project.bias"}
+    assert trained.default_sampler() == model.default_sampler()
+    assert trained.generate(prompts="what ?", audio=sound(0)).texts

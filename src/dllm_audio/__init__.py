@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .backbones import DreamConfig as DreamConfig
     from .backbones import LLaDA as LLaDA
     from .backbones import LLaDAConfig as LLaDAConfig
+    from .backbones import MaskedLMBackbone as MaskedLMBackbone
     from .checkpoints import load_diffa as load_diffa
     from .diffusion import CosineSchedule as CosineSchedule
     from .diffusion import LinearSchedule as LinearSchedule
@@ -68,6 +69,7 @@ _EXPORTS: dict[str, str] = {
     "DreamConfig": "backbones",
     "LLaDA": "backbones",
     "LLaDAConfig": "backbones",
+    "MaskedLMBackbone": "backbones",
     "condition": "prompts",
     "ChatTemplate": "prompts",
     "LinearSchedule": "diffusion",

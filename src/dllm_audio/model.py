@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .audio import load_waveform
-from .errors import AudioTooLongError, CheckpointError, InvalidArgumentError
+from .asking import Audio, ProcessorInputs, from_inputs, from_messages, from_prompts, load_clip
+from .errors import CheckpointError, InvalidArgumentError
 from .model_config import AudioDiffusionConfig
 from .model_files import (
     build_parts,
@@ -20,17 +20,19 @@ from .model_files import (
     read_folder,
     read_tokenizer,
     saved_folder,
+    settle,
     write_folder,
 )
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
-from .processor import AudioDiffusionProcessor, Conversations, as_batch, read_settings
-from .prompts import ChatTemplate, ConditionedPredictor, PromptBatch, condition, read_conversation
+from .processor import AudioDiffusionProcessor, Conversations, read_settings
+from .prompts import ChatTemplate, ConditionedPredictor, condition
 from .protocols import AudioAdapter, AudioEncoder, AudioSource, Tokenizer
 from .samplers import CachedParallelSampler, Sampler, Threshold, from_dict
 from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
-Audio: TypeAlias = AudioSource | Sequence[AudioSource | None] | None
-_INPUTS = ("input_ids", "attention_mask", "waveforms", "audio_lengths", "audio_start", "audio_rows")
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _SNAPSHOT = ("*.json", "*.safetensors", "chat_template.jinja")
 
 
@@ -52,7 +54,7 @@ class AudioDiffusionLM(PreTrainedModel):
     config_class = AudioDiffusionConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]  # noqa: RUF012 (as transformers declares it)
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class AudioDiffusionLM(PreTrainedModel):
                 model = load_through_transformers(
                     super().from_pretrained, folder, config=config, dtype=found, **options
                 )
+                settle(model.parts(), config, every_buffer=True, tie=quantized is None)
             model.tokenizer = read_tokenizer(folder)
             model.chat_template = read_settings(folder).get("chat_template")
         except InvalidArgumentError as error:
@@ -209,6 +212,11 @@ class AudioDiffusionLM(PreTrainedModel):
         rate = self.encoder.sampling_rate
         return AudioDiffusionProcessor(self.tokenizer, self.chat_template, rate)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's, as transformers and peft ask for it."""
+        found: nn.Module = self.backbone.get_input_embeddings()
+        return found
+
     def forward(self, *args: Any, **options: Any) -> Any:
         """The backbone's forward pass; audio comes in through :meth:`prepare`."""
         return self.backbone(*args, **options)
@@ -238,7 +246,8 @@ class AudioDiffusionLM(PreTrainedModel):
         heard = [row for row, source in enumerate(audio) if source is not None]
         if not heard:
             raise InvalidArgumentError("audio", "at least one clip", None)
-        waveforms = [self._waveform(audio[row], crop) for row in heard]
+        clips = (load_clip(audio[row], self.encoder, crop) for row in heard)
+        waveforms = [clip.to(self.device) for clip in clips]
         found = self.encode_audio(*self.encoder.features(waveforms))
         if len(heard) == len(audio):
             return found
@@ -248,18 +257,6 @@ class AudioDiffusionLM(PreTrainedModel):
         return AudioEmbeddings(
             embeds.index_copy(0, index, found.embeds), counts.index_copy(0, index, found.lengths)
         )
-
-    def _waveform(self, source: AudioSource | None, crop: bool) -> Tensor:
-        rate, window = self.encoder.sampling_rate, self.encoder.window_seconds
-        waveform = load_waveform(source, rate).to(self.device)
-        if window is None or len(waveform) <= round(window * rate):
-            return waveform
-        if not crop:
-            raise AudioTooLongError(
-                f"audio: expected at most {window:g} s, got {len(waveform) / rate:.2f} s; pass "
-                "crop=True to keep the beginning, or cut it into windows first"
-            )
-        return waveform[: round(window * rate)]
 
     def condition(
         self,
@@ -311,7 +308,9 @@ class AudioDiffusionLM(PreTrainedModel):
             AudioError: a clip that cannot be used.
             InvalidArgumentError: prompts and clips that do not match, or no tokenizer.
         """
-        inputs = {name: options.pop(name) for name in _INPUTS if name in options}
+        inputs = {
+            name: options.pop(name) for name in ProcessorInputs.__annotations__ if name in options
+        }
         with _evaluating(self):
             predictor = self.prepare(
                 prompts=prompts, messages=messages, audio=audio, crop=crop, **inputs
@@ -326,7 +325,7 @@ class AudioDiffusionLM(PreTrainedModel):
         messages: Conversations | None = None,
         audio: Audio = None,
         crop: bool = False,
-        **inputs: Tensor,
+        **inputs: Unpack[ProcessorInputs],
     ) -> ConditionedPredictor:
         """Everything of :meth:`generate` up to the sampler: the conditioned predictor."""
         forms = {"prompts": prompts, "messages": messages, "input_ids": inputs.get("input_ids")}
@@ -336,11 +335,12 @@ class AudioDiffusionLM(PreTrainedModel):
         if prompts is None and audio is not None:
             raise InvalidArgumentError("audio", f"None with {given[0]}, which hold it", "a clip")
         if messages is not None:
-            batch, clips = self._read_messages(messages)
+            asked = from_messages(self._template(), messages)
         elif prompts is not None:
-            batch, clips = self._read_prompts(prompts, audio)
+            asked = from_prompts(self._template(), prompts, audio)
         else:
-            batch, clips = _read_inputs(**inputs)
+            asked = from_inputs(inputs)
+        batch, clips = asked.prompts, asked.clips
         embeddings = self.embed_audio(clips, crop=crop) if clips else None
         if embeddings is not None and len(clips) < len(batch.audio_rows):  # one for all rows
             rows = len(batch.audio_rows)
@@ -356,26 +356,6 @@ class AudioDiffusionLM(PreTrainedModel):
             prompt_mask=batch.prompt_mask.to(self.device),
             **places,
         )
-
-    def _read_prompts(
-        self, prompts: str | Sequence[str], audio: Audio
-    ) -> tuple[PromptBatch, list[AudioSource]]:
-        single = not _is_batch(audio)
-        clips: list[Any] = [audio] if single else list(audio)  # type: ignore[arg-type]
-        texts = [prompts] * len(clips) if isinstance(prompts, str) else list(prompts)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise InvalidArgumentError("prompts", "at least one text", texts)
-        if not single and len(texts) != len(clips):
-            raise InvalidArgumentError("prompts", f"one text a clip ({len(clips)})", len(texts))
-        has_audio = [clip is not None for clip in clips] * (len(texts) if single else 1)
-        return self._template()(texts, has_audio), [clip for clip in clips if clip is not None]
-
-    def _read_messages(self, messages: Conversations) -> tuple[PromptBatch, list[AudioSource]]:
-        batch, _ = as_batch(messages)
-        plain = [read_conversation(each, f"messages[{row}]") for row, each in enumerate(batch)]
-        turns, counts = [each.turns for each in plain], [len(each.clips) for each in plain]
-        clips = [clip for each in plain for clip in each.clips]
-        return self._template().batch(turns, counts), clips
 
     @property
     def end_token_ids(self) -> frozenset[int]:
@@ -395,34 +375,6 @@ class AudioDiffusionLM(PreTrainedModel):
         if self.tokenizer is None:
             raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
         return ChatTemplate(self.tokenizer, template=self.chat_template)
-
-
-def _is_batch(audio: Audio) -> bool:
-    """Whether it is a list of clips: (array, rate) is one clip."""
-    if isinstance(audio, tuple):
-        return not (len(audio) == 2 and isinstance(audio[1], int | float))
-    return isinstance(audio, list)
-
-
-def _read_inputs(
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    waveforms: Tensor | None = None,
-    audio_lengths: Tensor | None = None,
-    audio_start: Tensor | None = None,
-    audio_rows: Tensor | None = None,
-) -> tuple[PromptBatch, list[AudioSource]]:
-    """What the processor gave, as prompts and clips."""
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    if waveforms is None:
-        none = torch.zeros(0, dtype=torch.int64)
-        return PromptBatch(input_ids, mask.bool(), none, none), []
-    if audio_lengths is None or audio_start is None or audio_rows is None:
-        expected = "audio_lengths, audio_start and audio_rows, because there are waveforms"
-        raise InvalidArgumentError("waveforms", expected, "one of them is missing")
-    pairs = zip(waveforms, audio_lengths.tolist(), strict=True)
-    clips: list[AudioSource] = [waveform[:length] for waveform, length in pairs]
-    return PromptBatch(input_ids, mask.bool(), audio_start, audio_rows), clips
 
 
 @contextmanager

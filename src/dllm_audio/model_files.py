@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from .model_config import CONFIG, PARTS, AudioDiffusionConfig
 from .parts import build, describe
 from .processor import AudioDiffusionProcessor
 from .prompts import load_tokenizer
-from .weights import check_rebuilt, iter_weights, load_weights, stored
+from .weights import (
+    check_rebuilt,
+    iter_weights,
+    load_weights,
+    restore_buffers,
+    retie,
+    stored,
+)
 
 # What an earlier save may have left; any other file of the folder is the user's.
 _OUTDATED = re.compile(
@@ -37,7 +45,7 @@ def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionCon
     Raises:
         InvalidArgumentError: a part that is not registered; says the line that would.
     """
-    descriptions = {kind: describe(kind, parts[kind]) for kind in PARTS}
+    descriptions: dict[str, Any] = {kind: describe(kind, parts[kind]) for kind in PARTS}
     dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
     return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
 
@@ -110,7 +118,34 @@ def read_folder(
             yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
 
     load_weights(_together(parts), converted(), source=str(folder), device=device)
+    settle(parts, config)
     return parts
+
+
+def settle(
+    parts: Mapping[str, Any],
+    config: AudioDiffusionConfig,
+    *,
+    every_buffer: bool = False,
+    tie: bool = True,
+) -> None:
+    """What parts need after their weights came; see ``weights.restore_buffers`` and ``retie``.
+
+    Args:
+        parts: filled.
+        config: describes them.
+        every_buffer: even those that have values.
+        tie: tie again what the parts tie; False for quantized weights.
+
+    Raises:
+        CheckpointError: two values for one weight.
+    """
+    source = config.name_or_path or CONFIG
+    for kind, part in _together(parts).items():
+        if tie:
+            retie(part, source)
+        description = config.description(kind)
+        restore_buffers(part, partial(build, kind, description, source), every=every_buffer)
 
 
 def read_tokenizer(folder: Path) -> Any:

@@ -57,9 +57,10 @@ class AudioDiffusionProcessor(ProcessorMixin):
     ) -> None:
         template = ChatTemplate(tokenizer, system, chat_template)
         super().__init__(tokenizer, chat_template=template.template)
+        self.chat_template: str = template.template
         self.sampling_rate, self.system = sampling_rate, system
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]
         self,
         conversation: Conversations,
         chat_template: str | None = None,

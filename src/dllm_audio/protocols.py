@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .outputs import AudioEmbeddings, EncoderOutput
 
@@ -42,19 +42,27 @@ AudioSource: TypeAlias = (
 
 @runtime_checkable
 class AudioEncoder(Protocol):
-    """Turns waveforms into frames; it owns its front end.
+    """Turns waveforms into frames; it owns its front end."""
 
-    Attributes:
-        hidden_size: width E of the frames.
-        num_layers: layers; there is one hidden state more.
-        sampling_rate: samples per second that its front end expects.
-        window_seconds: longest clip, or None for any length.
-    """
+    @property
+    def hidden_size(self) -> int:
+        """Width E of the frames."""
+        ...
 
-    hidden_size: int
-    num_layers: int
-    sampling_rate: int
-    window_seconds: float | None
+    @property
+    def num_layers(self) -> int:
+        """Layers; there is one hidden state more."""
+        ...
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples per second that the front end expects."""
+        ...
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Longest clip, or None for any length."""
+        ...
 
     def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Front end: waveforms ``[T]`` to features ``[B, ...]`` and their lengths ``[B]`` int64.
@@ -115,6 +123,7 @@ class KVCache(Protocol):
         ...
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A bidirectional transformer that predicts tokens.
 
@@ -163,6 +172,40 @@ class Backbone(Protocol):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
+        ...
+
+
+def hidden_states(
+    backbone: Backbone, inputs_embeds: Tensor, **arguments: Tensor | KVCache | None
+) -> Tensor:
+    """Final hidden states of a backbone, by the call that :class:`Backbone` describes.
+
+    Args:
+        backbone: called as a module where it has a ``forward``, so that hooks run and
+            ``torch.compile`` sees it.
+        inputs_embeds: ``[B, Q, D]``.
+        arguments: further ones of :meth:`Backbone.hidden`.
+
+    Returns:
+        ``[B, M, D]``.
+    """
+    if isinstance(backbone, nn.Module) and _has_forward(backbone):
+        output = backbone(inputs_embeds=inputs_embeds, return_hidden=True, **arguments)
+        states: Tensor = output.last_hidden_state
+        return states
+    return backbone.hidden(inputs_embeds, **arguments)  # type: ignore[arg-type]
+
+
+def _has_forward(module: nn.Module) -> bool:
+    return getattr(module.forward, "__func__", module.forward) is not nn.Module.forward
+
+
+@runtime_checkable
+class CachingBackbone(Backbone, Protocol):
+    """A backbone that keeps keys and values."""
+
+    def new_cache(self, batch_size: int, length: int) -> KVCache:
+        """An empty cache for ``length`` slots."""
         ...
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from dllm_audio import CachedParallelSampler, LLaDA, LLaDAConfig, Threshold, condition
+from dllm_audio import (
+    AudioDiffusionLM,
+    CachedParallelSampler,
+    LLaDA,
+    LLaDAConfig,
+    Threshold,
+    condition,
+)
 from dllm_audio.backbones import GraphedBackbone
 from dllm_audio.errors import InvalidArgumentError
+from small_parts import character_tokenizer, small_model
 
 CONFIG = LLaDAConfig(
     d_model=32,
@@ -168,6 +179,93 @@ def test_the_least_recently_used_recording_goes(llada: LLaDA) -> None:
 def test_graphs_need_a_cuda_device(llada: LLaDA) -> None:
     with pytest.raises(InvalidArgumentError, match="CUDA device, got cpu"):
         GraphedBackbone(llada)
+
+
+def test_a_whole_model_answers_alike_and_is_not_saved(tmp_path: Path) -> None:
+    audio = [torch.sin(torch.arange(5000) * 0.2)]
+    plain = small_model(character_tokenizer()).eval()
+    tape = Tape()
+    graphed = GraphedBackbone(plain.backbone, recorder=tape)
+    model = AudioDiffusionLM.from_parts(
+        plain.encoder, plain.adapter, graphed, plain.tokenizer, sampler=plain.sampler
+    )
+    assert (model.device, model.dtype) == (graphed.device, graphed.dtype)
+    assert len(list(graphed.parameters())) == len(list(plain.backbone.parameters()))
+    names = set(graphed.state_dict())
+    for _ in range(2):
+        expected = plain.generate(audio=audio, prompts=["What?"])
+        found = model.generate(audio=audio, prompts=["What?"])
+        assert torch.equal(found.output.tokens, expected.output.tokens)
+    assert 0 < tape.recorded < tape.replayed
+    assert (
+        set(graphed.state_dict()) == names == {f"backbone.{n}" for n in plain.backbone.state_dict()}
+    )
+    with pytest.raises(InvalidArgumentError, match=r"registered part.*GraphedBackbone"):
+        model.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_forward_is_that_of_the_backbone(llada: LLaDA) -> None:
+    graphed, ids = GraphedBackbone(llada, recorder=Tape()), torch.randint(0, 38, (2, 5))
+    embeds = llada.embed(ids)
+    assert torch.equal(graphed(ids).logits, llada(ids).logits)
+    found = graphed(inputs_embeds=embeds, return_hidden=True)
+    assert found.logits is None
+    assert torch.equal(found.last_hidden_state, llada.hidden(embeds))
+    for wrong in ({}, {"input_ids": ids, "inputs_embeds": embeds}):
+        with pytest.raises(InvalidArgumentError, match="either it or inputs_embeds"):
+            graphed(**wrong)
+
+
+def test_the_backbone_is_called_as_a_module(llada: LLaDA) -> None:
+    calls: list[object] = []
+    llada.register_forward_hook(lambda module, args, output: calls.append(module))
+    predictor = condition(GraphedBackbone(llada, recorder=Tape()), _prompts(1)[0])
+    cache, x, window = predictor.new_cache(4), torch.full((1, 4), 39), torch.arange(4)
+    predictor(x, cache=cache)
+    assert len(calls) == 1
+    predictor(x, cache=cache, window=window)
+    assert len(calls) > 1
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_begin_without_recordings(
+    llada: LLaDA, copied: Callable[[GraphedBackbone], GraphedBackbone]
+) -> None:
+    ids, _ = _prompts(2)
+    sampler = CachedParallelSampler(12, 4, Threshold(0.5), cache="dual", eos_stop=False)
+    original = GraphedBackbone(llada, recorder=Tape())
+    before = len(pickle.dumps(original))
+    expected = sampler(condition(original, ids))
+    assert len(pickle.dumps(original)) < before + 200  # the tape's counts
+    twin = copied(original)
+    assert twin.backbone is not llada
+    with torch.no_grad():
+        llada.wte.weight.zero_()
+    assert torch.equal(sampler(condition(twin, ids)).tokens, expected.tokens)
+
+
+def test_weights_that_move_take_their_recordings_along(llada: LLaDA) -> None:
+    ids, _ = _prompts(2)
+    sampler = CachedParallelSampler(12, 4, Threshold(0.5), cache="dual", eos_stop=False)
+    tape = Tape()
+    graphed = GraphedBackbone(llada, recorder=tape)
+    sampler(condition(graphed, ids))
+    for _ in range(2):
+        expected = sampler(condition(llada.double(), ids))
+        recorded = tape.recorded
+        found = sampler(condition(graphed, ids))
+        assert torch.equal(found.tokens, expected.tokens)
+    assert tape.recorded == recorded  # the second time with what was recorded in the first
+    assert graphed.dtype is torch.float64
+
+
+def test_a_backbone_without_a_cache_is_refused(llada: LLaDA) -> None:
+    class Plain(torch.nn.Module):
+        config = CONFIG
+
+    with pytest.raises(InvalidArgumentError, match="new_cache"):
+        GraphedBackbone(Plain(), recorder=Tape())
 
 
 @pytest.mark.cuda

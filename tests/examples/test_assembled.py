@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import subprocess
 import sys
@@ -64,8 +63,7 @@ def test_two_flags_take_other_encoders_and_language_models(
 def test_parts_of_one_s_own_come_back_equal(path: Path, tmp_path: Path) -> None:
     """In a process of their own, so that what they register does not stay."""
     done = subprocess.run(
-        [sys.executable, str(path)], cwd=tmp_path, env={**os.environ}, capture_output=True,
-        text=True, timeout=300,
+        [sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())

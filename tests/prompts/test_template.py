@@ -13,10 +13,9 @@ from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from dllm_audio.prompts.template import (
     TRAINING_SYSTEM_PROMPT,
     ChatTemplate,
-    left_pad,
-    split_target,
 )
-from dllm_audio.prompts.tokenizer import load_tokenizer
+from dllm_audio.prompts.tokens import left_pad, split_target
+from dllm_audio.tokenizer import load_tokenizer
 
 MARKERS = (
     "<|startoftext|>",

@@ -43,6 +43,8 @@ def test_all_stages_of_diffa2(start, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert (folder / "curves.png").exists()
         results = json.loads((folder / "results.json").read_text())
         assert set(results) == {"semantic", "acoustic", "mixed", "all", "preference"}
+        progress = json.loads((folder / "checkpoint-2" / "progress.json").read_text())
+        assert any("eval_loss" in entry for entry in progress["history"])
         # Each stage is a model to use.
         model = AudioDiffusionLM.from_pretrained(folder)
         answer = model.generate(audio=torch.from_numpy(record.waveform), prompts=record.prompt)
@@ -75,17 +77,18 @@ def test_help(start, name: str, capsys: pytest.CaptureFixture) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_a_signal_it_says_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches all processes of a terminal, SIGTERM one."""
     with (tmp_path / "errors").open("w") as errors:
         run = subprocess.Popen(
             [sys.executable, str(EXAMPLES / "diffa2_sft.py"), "--output", str(tmp_path / "run")],
-            stdout=subprocess.DEVNULL, stderr=errors, env={**os.environ},
+            stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 240
         while not (tmp_path / "run" / "features").exists():  # it makes clips, in processes
             assert run.poll() is None, (tmp_path / "errors").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        run.send_signal(number)
+        (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
         assert run.wait(timeout=240) == 128 + number
     shown = (tmp_path / "errors").read_text()
     assert "stopped; the same command goes on" in shown

@@ -93,7 +93,7 @@ class TransformerConfig(PretrainedConfig):
             most = _MOST_LAYERS if name == "n_layers" else _LARGEST
             if value is None and name in OPTIONAL_SIZES:
                 continue
-            if not (_is_int(value) and 1 <= value <= most):
+            if value is None or not (_is_int(value) and 1 <= value <= most):
                 raise self._error(name, f"an integer in [1, {most}]")
         for name in POSITIVE:
             value = getattr(self, name)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError
-from ..protocols import Backbone, KVCache
+from ..outputs import BackboneOutput
+from ..protocols import Backbone, KVCache, hidden_states
 from .block import take_positions
 from .cache import StaticKVCache
 
@@ -69,16 +70,18 @@ class _Recording:
             self.mask[:batch, :length].copy_(mask)
 
 
-class GraphedBackbone:
+class GraphedBackbone(nn.Module):
     """A backbone that records each shape of windowed pass once and replays it from then on.
 
     Full passes, and those on another kind of cache, run as they are.  Takes the place of the
-    backbone in ``condition``; tokens are the same.  Weights must not be replaced while it lives,
-    and it is for inference only.
+    backbone in ``condition`` and in a whole model; tokens are the same.  It is for inference only,
+    and no registered part: a model is saved with the backbone itself.
 
-    A recording is tied to the memory of a cache.  Caches are therefore lent out of a small pool,
-    with rows rounded up to a power of two and slots to a multiple of 64: rows that finish, other
-    prompts and later calls find the recordings that are there.
+    A recording is tied to the memory of the weights and of a cache.  Where the weights move,
+    recordings are dropped; weights that are loaded in place keep them.  Caches are lent out of a
+    small pool, with rows rounded up to a power of two and slots to a multiple of 64: rows that
+    finish, other prompts and later calls find the recordings that are there.  Copies and pickles
+    begin without recordings.
 
     Args:
         backbone: on a CUDA device.
@@ -86,38 +89,79 @@ class GraphedBackbone:
         recorder: how a pass is recorded; None: as a CUDA graph.
 
     Raises:
-        InvalidArgumentError: the backbone is not on a CUDA device.
+        InvalidArgumentError: the backbone is not on a CUDA device, or has no cache.
 
     Example:
         >>> backbone = GraphedBackbone(LLaDA(config).cuda())  # doctest: +SKIP
-        >>> predictor = condition(backbone, prompt_ids.cuda())  # doctest: +SKIP
+        >>> model = AudioDiffusionLM.from_parts(encoder, adapter, backbone)  # doctest: +SKIP
     """
 
     def __init__(
         self, backbone: Backbone, max_recordings: int = 16, recorder: Recorder | None = None
     ) -> None:
+        super().__init__()
         device = getattr(backbone, "device", None)
         if recorder is None and getattr(device, "type", None) != "cuda":
             raise InvalidArgumentError("backbone", "a backbone on a CUDA device", device)
+        if not hasattr(backbone, "new_cache"):
+            expected = "a backbone with new_cache: only passes on a cache are recorded"
+            raise InvalidArgumentError("backbone", expected, type(backbone).__name__)
         if max_recordings < 1:
             raise InvalidArgumentError("max_recordings", "an integer >= 1", max_recordings)
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.config: Any = backbone.config
+        self.logit_shift: int = getattr(backbone, "logit_shift", 0)
         self.max_recordings = max_recordings
         self._recorder = record_cuda_graph if recorder is None else recorder
+        self._forget()
+
+    def _forget(self) -> None:
         self._recordings: OrderedDict[tuple[Any, ...], _Recording] = OrderedDict()
         self._idle: list[StaticKVCache] = []
+        self._weights = list(self.parameters())  # walking the modules in every pass takes longer
+        self._places = self._weight_places()
+
+    def _weight_places(self) -> list[tuple[int, torch.dtype]]:
+        return [(weight.data_ptr(), weight.dtype) for weight in self._weights]
+
+    def _check_weights(self) -> None:
+        """Drop what was recorded where the weights were moved or converted."""
+        if self._weight_places() != self._places:
+            self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        dropped = ("_recordings", "_idle", "_weights", "_places")
+        return {name: value for name, value in self.__dict__.items() if name not in dropped}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        device: torch.device = self.backbone.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the backbone."""
+        dtype: torch.dtype = self.backbone.dtype
+        return dtype
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embeddings ``[..., D]`` of token ids ``[...]``."""
-        return self.backbone.embed(input_ids)
+        embeds: Tensor = self.backbone.embed(input_ids)
+        return embeds
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
-        return self.backbone.head(hidden)
+        logits: Tensor = self.backbone.head(hidden)
+        return logits
 
     def new_cache(self, batch_size: int, length: int) -> KVCache:
         """An empty cache for ``length`` slots, lent until the last view of it is gone."""
+        self._check_weights()
         rows, slots = _power_of_two(batch_size), -(-length // _SLOTS) * _SLOTS
         for whole in self._idle:
             if (whole.batch_size, whole.length) == (rows, slots):
@@ -126,19 +170,50 @@ class GraphedBackbone:
         else:
             made = self.backbone.new_cache(rows, slots)
             if not isinstance(made, StaticKVCache):
-                return self.backbone.new_cache(batch_size, length)
+                other: KVCache = self.backbone.new_cache(batch_size, length)
+                return other
             whole = made
         whole.clear()
         lent = whole.narrowed(batch_size, length)
-        weakref.finalize(lent, self._take_back, whole).atexit = False
+        weakref.finalize(lent, self._take_back, whole, self._places).atexit = False
         return lent
 
-    def _take_back(self, whole: StaticKVCache) -> None:
+    def _take_back(self, whole: StaticKVCache, places: object) -> None:
+        if places is not self._places:
+            return  # made for weights that have moved since
         self._idle.append(whole)
         if len(self._idle) > _IDLE:
             gone = _address(self._idle.pop(0))
             for key in [key for key in self._recordings if key[0] == gone]:
                 del self._recordings[key]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        return_hidden: bool = False,
+        **arguments: Tensor | KVCache | None,
+    ) -> BackboneOutput:
+        """Logits, or final hidden states, as the backbone's own forward gives them.
+
+        Args:
+            input_ids: ``[B, L]`` int64; give these or ``inputs_embeds``.
+            inputs_embeds: ``[B, L, D]``.
+            return_hidden: give the normalized hidden states instead of logits.
+            arguments: further ones of :meth:`hidden`.
+
+        Raises:
+            InvalidArgumentError: both or neither of ``input_ids`` and ``inputs_embeds``.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            got = "neither" if input_ids is None else "both"
+            raise InvalidArgumentError("input_ids", "either it or inputs_embeds", got)
+        embeds = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # type: ignore[arg-type]
+        hidden = self.hidden(embeds, **arguments)  # type: ignore[arg-type]
+        if return_hidden:
+            return BackboneOutput(last_hidden_state=hidden)
+        return BackboneOutput(logits=self.head(hidden))
 
     def hidden(
         self,
@@ -152,7 +227,8 @@ class GraphedBackbone:
     ) -> Tensor:
         """Final normalized hidden states; see :class:`dllm_audio.protocols.Backbone`."""
         if not isinstance(cache, StaticKVCache) or slots is None or position_ids is None:
-            return self.backbone.hidden(
+            return hidden_states(
+                self.backbone,
                 inputs_embeds,
                 position_ids=position_ids,
                 attention_mask=attention_mask,
@@ -160,6 +236,7 @@ class GraphedBackbone:
                 slots=slots,
                 output_positions=output_positions,
             )
+        self._check_weights()
         batch = len(inputs_embeds)
         rows = min(_power_of_two(batch), cache.capacity)
         with torch.inference_mode():
@@ -192,8 +269,13 @@ class GraphedBackbone:
         mask = torch.ones(rows, cache.length, dtype=torch.bool, device=device)
 
         def forward() -> Tensor:
-            return self.backbone.hidden(
-                fixed, position_ids=positions, attention_mask=mask, cache=cache, slots=places
+            return hidden_states(
+                self.backbone,
+                fixed,
+                position_ids=positions,
+                attention_mask=mask,
+                cache=cache,
+                slots=places,
             )
 
         replay, output = self._recorder(forward)

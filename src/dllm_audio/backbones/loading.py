@@ -7,13 +7,12 @@ by the same rules before and what it reports after.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from ..errors import CheckpointError, InvalidArgumentError
 from ..weights import (
@@ -39,6 +38,7 @@ _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 def load_backbone(
     cls: type[Model],
     dir_or_id: str | Path,
+    place: Callable[..., Any],
     *,
     dtype: torch.dtype | str | None = None,
     device_map: DeviceMap = None,
@@ -46,7 +46,18 @@ def load_backbone(
     revision: str | None = None,
     config: TransformerConfig | None = None,
 ) -> Model:
-    """A backbone from a folder or the hub; see ``from_pretrained`` of the class."""
+    """A backbone from a folder or the hub; see ``from_pretrained`` of the class.
+
+    Args:
+        cls: the class.
+        dir_or_id: where its files are.
+        place: transformers' own ``from_pretrained``, for what has to be spread or quantized.
+        dtype: as in ``from_pretrained``, like all that follow.
+        device_map: a device, a strategy or a mapping.
+        quantization_config: of transformers.
+        revision: of the hub.
+        config: instead of the folder's.
+    """
     directory = current_folder(resolve_directory(dir_or_id, revision))
     if config is None:
         fields = read_json(directory / "config.json")
@@ -57,7 +68,7 @@ def load_backbone(
     device = _single_device(device_map)
     if device is not None and quantization_config is None:
         return _load_strictly(cls, directory, config, wanted, device)
-    return _load_placed(cls, directory, config, wanted, device_map, quantization_config)
+    return _load_placed(cls, place, directory, config, wanted, device_map, quantization_config)
 
 
 def _checked_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -120,6 +131,7 @@ def own_name(model: DiffusionTransformer, stored: str, own: Iterable[str]) -> st
 
 def _load_placed(
     cls: type[Model],
+    place: Callable[..., Any],
     directory: Path,
     config: TransformerConfig,
     dtype: torch.dtype | None,
@@ -133,8 +145,7 @@ def _load_placed(
         raise CheckpointError(f"{directory}: holds an adapter beside the weights; merge it first")
     if isinstance(device_map, str) and device_map in _SPREADING and quantization_config is None:
         device_map = _spread(empty, dtype, device_map)
-    # The library's own from_pretrained is this function's caller: transformers' is its parent's.
-    model, report = super(_shared_base(cls), cls).from_pretrained(
+    model, report = place(
         str(directory),
         config=config,
         dtype="auto" if dtype is None else dtype,
@@ -150,11 +161,6 @@ def _load_placed(
         if wrong and not (config.weight_tying and wrong == ["ff_out.weight"]):
             raise CheckpointError(f"{directory}: {kind.replace('_', ' ')}: {shorten(wrong)}")
     return model.eval()
-
-
-def _shared_base(cls: type[Model]) -> type:
-    """The class of ours whose parent is transformers'."""
-    return next(c for c in cls.__mro__ if PreTrainedModel in c.__bases__)
 
 
 def _spread(

@@ -90,6 +90,7 @@ class DiffusionTransformer(PreTrainedModel):
         return load_backbone(
             cls,
             dir_or_id,
+            super().from_pretrained,
             dtype=dtype,
             device_map=device_map,
             quantization_config=quantization_config,
@@ -138,7 +139,7 @@ class DiffusionTransformer(PreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Put another embedding in its place."""
-        self.wte = value
+        self.wte = value  # type: ignore[assignment]
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embeddings ``[..., D]`` of token ids ``[...]``."""

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..evaluation.predictors import ModelPredictor
-from .clips import FILE_ERRORS, Clip, ask_windows, clock, describe_windows, read_clip, reason
+from .clips import (
+    FILE_ERRORS,
+    Clip,
+    ask_windows,
+    clock,
+    describe_windows,
+    read_clip,
+    reason,
+    window_of,
+)
 from .exit_codes import summarize
 from .models import load_predictor
 from .streaming import show_progressively, stream_answer
@@ -20,9 +29,9 @@ def answer_files(arguments: argparse.Namespace) -> int:
     failed = 0
     for name in arguments.files:
         try:
-            clip = read_clip(name, predictor.max_seconds, allow_truncated=arguments.allow_truncated)
+            clip = read_clip(name, window_of(predictor), allow_truncated=arguments.allow_truncated)
             if len(clip.windows) > 1:
-                note(describe_windows(clip, predictor.max_seconds))
+                note(describe_windows(clip, window_of(predictor)))
             _answer(clip, predictor, arguments)
         except FILE_ERRORS as error:
             failed += 1

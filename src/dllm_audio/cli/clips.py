@@ -34,6 +34,7 @@ AUDIO_SUFFIXES = frozenset(
     )
 )
 STANDARD_INPUT = "-"
+_UNBOUNDED_WINDOW = 30.0  # what models of speech are usually trained on
 # Errors that concern one file only; the next one is tried.
 FILE_ERRORS = (DllmAudioError, OSError, torch.OutOfMemoryError)
 
@@ -78,6 +79,11 @@ def find_files(names: Sequence[str]) -> list[str]:
             raise DataError(f"{name}: no sound file ({', '.join(sorted(AUDIO_SUFFIXES))}) inside")
         found += inside
     return found
+
+
+def window_of(predictor: ModelPredictor) -> float:
+    """Seconds that are heard at once: the encoder's window, or a bound where it has none."""
+    return predictor.max_seconds or _UNBOUNDED_WINDOW
 
 
 def read_clip(name: str, max_seconds: float, *, allow_truncated: bool = False) -> Clip:

@@ -22,6 +22,7 @@ from .clips import (
     find_files,
     read_clip,
     reason,
+    window_of,
 )
 from .exit_codes import summarize
 from .models import load_predictor
@@ -34,7 +35,7 @@ def transcribe_files(arguments: argparse.Namespace) -> int:
     names = find_files(arguments.inputs)
     targets = _targets(names, arguments, form)
     predictor = load_predictor(arguments)
-    window = _window(arguments.window, predictor.max_seconds)
+    window = _window(arguments.window, window_of(predictor))
     failed = 0
     # Printed results and a bar would get in each other's way.
     for name in tqdm(names, unit="file", disable=None if targets else True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .openai import openai_config, openai_weights, read_openai
 
 _FRAMES_PER_POSITION = 2  # stride of the second convolution
 _MEL_FRAMES_PER_SECOND = 100
+_noted: ContextVar[list[Tensor] | None] = ContextVar("inputs_of_layers", default=None)
 
 
 @register("encoder", "whisper")
@@ -58,6 +60,9 @@ class WhisperEncoder(nn.Module):
         # A copy, because transformers writes its choice of attention into the config.
         self.config: WhisperConfig = copy.deepcopy(config)
         self.model = WhisperEncoderModule(self.config)
+        # transformers' own hooks for hidden states, once installed, cannot be pickled.
+        for layer in self.model.layers:
+            layer.register_forward_pre_hook(_note_input)
         self.requires_grad_(trainable)
         self.train(trainable)
 
@@ -243,10 +248,15 @@ class WhisperEncoder(nn.Module):
                 outside the window.
         """
         longest = self._check(features, lengths)
-        output = self.model(features.to(self.model.conv1.weight.dtype), output_hidden_states=True)
+        noted: list[Tensor] = []
+        token = _noted.set(noted)
+        try:
+            output = self.model(features.to(self.model.conv1.weight.dtype))
+        finally:
+            _noted.reset(token)
         return EncoderOutput(
             last_hidden_state=output.last_hidden_state[:, : _positions(longest)],
-            hidden_states=output.hidden_states,
+            hidden_states=(*noted, output.last_hidden_state),
             lengths=_positions(lengths.to(features.device, torch.int64)),
         )
 
@@ -267,6 +277,13 @@ class WhisperEncoder(nn.Module):
             got = f"{shortest} to {longest}"
             raise InvalidArgumentError("lengths", f"1 to {self.window_frames} mel frames", got)
         return longest
+
+
+def _note_input(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Keep a layer's input, while a pass of this thread collects them."""
+    noted = _noted.get()
+    if noted is not None:
+        noted.append(args[0])
 
 
 def _positions(frames: Any) -> Any:

@@ -83,7 +83,8 @@ def answer_requests(
             clips = doc_to_audio(task_dict[task][split][doc_id])
             if len(clips) != 1:
                 raise DataError(f"{task}, document {doc_id}: expected one clip, got {len(clips)}")
-            limit = int(predictor.max_seconds * SAMPLING_RATE)
+            longest = predictor.max_seconds
+            limit = None if longest is None else int(longest * SAMPLING_RATE)
             audio.append(read_visual(clips[0])[:limit])
             prompts.append(prompt)
         texts = predictor(audio, prompts, [first + i for i in range(len(batch))]).texts

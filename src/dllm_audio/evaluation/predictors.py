@@ -97,9 +97,10 @@ class ModelPredictor:
     device: torch.device | str = "cpu"
 
     @property
-    def max_seconds(self) -> float:
-        """The encoder's window."""
-        return float(self.model.encoder.window_seconds)
+    def max_seconds(self) -> float | None:
+        """The encoder's window; None: no limit."""
+        window: float | None = self.model.encoder.window_seconds
+        return window
 
     def __call__(
         self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]

@@ -91,8 +91,8 @@ def parse_json(text: str, source: str, error: ErrorType = DataError) -> Any:
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
             raise error(f"{source}: a key comes twice in one JSON object: {twice!r}")
         return made
 

@@ -1,5 +1,6 @@
 """From chat text and audio to a predictor over response positions."""
 
+from ..tokenizer import load_tokenizer
 from .condition import condition
 from .conversations import Conversation, PlainConversation, read_conversation
 from .predictor import ConditionedPredictor
@@ -12,10 +13,8 @@ from .template import (
     ChatTemplate,
     PromptBatch,
     TrainingExample,
-    left_pad,
-    split_target,
 )
-from .tokenizer import load_tokenizer
+from .tokens import left_pad, split_target
 
 __all__ = [
     "AUDIO_INTRODUCTION",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InvalidArgumentError, ShapeError
-from ..protocols import Backbone, KVCache
+from ..protocols import Backbone, CachingBackbone, KVCache, hidden_states
 from .splice import SplicedPrompt
 
 
@@ -79,7 +80,8 @@ class ConditionedPredictor:
         if window is None:
             if positions is None:
                 positions = torch.arange(x_t.shape[1], device=self.device)
-            return self._states(
+            return hidden_states(
+                self.backbone,
                 torch.cat((self.prompt.embeds, self.backbone.embed(x_t)), dim=1),
                 position_ids=position_ids,
                 attention_mask=attention_mask,
@@ -94,7 +96,8 @@ class ConditionedPredictor:
                 positions = window
             computed = torch.cat((window[:1] - 1, window))
         wanted = None if positions is None else self._sources(positions) - computed[0]
-        return self._states(
+        return hidden_states(
+            self.backbone,
             self._embedded(x_t, computed),
             position_ids=(self._offsets + computed).clamp(min=0),
             attention_mask=attention_mask,
@@ -125,15 +128,6 @@ class ConditionedPredictor:
         before = (columns < 0)[None, :, None]
         return torch.where(before, self.prompt.embeds[:, -1:].to(embeds.dtype), embeds)
 
-    def _states(self, inputs_embeds: Tensor, **arguments: Tensor | KVCache | None) -> Tensor:
-        backbone = self.backbone
-        if isinstance(backbone, nn.Module) and _has_forward(backbone):
-            # Called as a module, so that hooks run and torch.compile sees it.
-            output = backbone(inputs_embeds=inputs_embeds, return_hidden=True, **arguments)
-            states: Tensor = output.last_hidden_state
-            return states
-        return backbone.hidden(inputs_embeds, **arguments)  # type: ignore[arg-type]
-
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states."""
         return self.backbone.head(hidden)
@@ -145,7 +139,8 @@ class ConditionedPredictor:
 
     def new_cache(self, response_length: int) -> KVCache:
         """A cache for the prompt and a response of that length; see :attr:`can_cache`."""
-        return self.backbone.new_cache(self.batch_size, self.prompt_length + response_length)
+        backbone = cast(CachingBackbone, self.backbone)
+        return backbone.new_cache(self.batch_size, self.prompt_length + response_length)
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
         """The predictor of the chosen batch rows ``[B']`` int64, without a host synchronization."""
@@ -226,10 +221,6 @@ class ConditionedPredictor:
             expected = f"prompt, audio and response within {limit} positions"
             got = f"{int(prompts[row])} + {int(responses[row])} in row {row}"
             raise InvalidArgumentError("x_t", expected, got)
-
-
-def _has_forward(module: nn.Module) -> bool:
-    return getattr(module.forward, "__func__", module.forward) is not nn.Module.forward
 
 
 def _logit_shift(backbone: Backbone) -> int:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..protocols import Tokenizer
+from .tokens import left_pad, split_target
 
 Message = Mapping[str, str]  # a turn: role and content
 
@@ -151,12 +153,12 @@ class ChatTemplate:
         from jinja2.exceptions import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        names = {
+        names: dict[str, Any] = {
             f"{name}_token": getattr(self.tokenizer, f"{name}_token", None) or ""
             for name in ("bos", "eos")
         }
         try:
-            (text,), _ = render_jinja_template(
+            rendered: Any = render_jinja_template(
                 conversations=[[dict(message) for message in messages]],
                 chat_template=self.template,
                 add_generation_prompt=add_generation_prompt,
@@ -165,7 +167,7 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError) as error:
             expected = "turns that the chat template takes"
             raise InvalidArgumentError("messages", expected, error) from error
-        return str(text)
+        return str(rendered[0][0])
 
     def __call__(
         self, instructions: Sequence[str], has_audio: Sequence[bool] | None = None
@@ -287,32 +289,3 @@ class ChatTemplate:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-
-def split_target(
-    token_ids: Sequence[int], prompt_ids: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """Split tokens into the prompt and what follows it.
-
-    Raises:
-        InvalidArgumentError: ``token_ids`` does not start with ``prompt_ids``.
-    """
-    length = len(prompt_ids)
-    if list(token_ids[:length]) != list(prompt_ids):
-        raise InvalidArgumentError("token_ids", "tokens that start with the prompt's", token_ids)
-    return list(token_ids[:length]), list(token_ids[length:])
-
-
-def left_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Stack rows of tokens, padded on the left.
-
-    Returns:
-        Tokens ``[B, P]`` int64 and mask ``[B, P]`` bool, True where a token is real.
-    """
-    longest = max(map(len, rows), default=0)
-    token_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        token_ids[i, longest - len(row) :] = torch.tensor(row, dtype=torch.int64)
-        mask[i, longest - len(row) :] = True
-    return token_ids, mask

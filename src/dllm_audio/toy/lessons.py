@@ -58,7 +58,7 @@ class Lesson:
         scene = maker.draw(rng, _draw(rng, self.subjects))
         families = [family for family in askable(scene) if family in self.families]
         count = min(self.questions, len(families))
-        chosen = rng.permutation(families)[:count] if families else []
+        chosen: list[str] = list(rng.permutation(families)[:count]) if families else []
         return [ask(scene, str(family), rng, layout=_draw(rng, self.layouts)) for family in chosen]
 
 

@@ -234,8 +234,9 @@ class Blueprint:
             InvalidArgumentError: a part that is not registered (says the line that would), or a
                 tokenizer that cannot be saved.
         """
-        if not isinstance(model.tokenizer, PreTrainedTokenizerBase | None):
-            got = type(model.tokenizer).__name__
+        tokenizer = model.tokenizer
+        if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+            got = type(tokenizer).__name__
             raise InvalidArgumentError("tokenizer", "a transformers tokenizer, to be saved", got)
         parts = {n: describe(n, getattr(model, n)) for n in ("encoder", "adapter", "backbone")}
         return cls(parts, model.tokenizer, model.sampler, stage.lora)

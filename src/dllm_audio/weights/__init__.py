@@ -11,6 +11,7 @@ from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, resolve_directory
 from .pickles import check_tensors, read_pickle
 from .placing import check_hub_options, load_through_transformers, single_device
+from .settling import restore_buffers, retie
 from .storing import check_rebuilt, stored
 from .tensors import iter_weights, weight_shapes
 
@@ -29,6 +30,8 @@ __all__ = [
     "read_pickle",
     "replace_files",
     "resolve_directory",
+    "restore_buffers",
+    "retie",
     "shorten",
     "single_device",
     "stored",

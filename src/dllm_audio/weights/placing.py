@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,24 @@ def check_hub_options(options: Mapping[str, object]) -> None:
         if name == "trust_remote_code" and value:
             raise InvalidArgumentError(name, "False: code of a checkpoint is never run", value)
         if name not in _PASSED_ON:
-            raise InvalidArgumentError(name, "no such option", repr(value))
+            raise InvalidArgumentError(
+                name, "no option of that name (see the documentation)", repr(value)
+            )
 
 
-def load_through_transformers(load: Callable[..., Any], folder: Path, **options: Any) -> Any:
+def load_through_transformers(
+    load: Callable[..., Any],
+    folder: Path,
+    *,
+    passed_over: re.Pattern[str] | None = None,
+    **options: Any,
+) -> Any:
     """A model by transformers' own loader, as strictly as by ours.
 
     Args:
         load: the inherited ``from_pretrained``.
         folder: local, in which only safetensors count.
+        passed_over: names of tensors that the file may hold for other uses; None: there are none.
         options: of ``from_pretrained``.
 
     Raises:
@@ -62,7 +72,9 @@ def load_through_transformers(load: Callable[..., Any], folder: Path, **options:
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
     for name in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if found.get(name):
-            what = name.replace("_", " ")
-            raise CheckpointError(f"{folder}: {what}: {shorten(map(str, sorted(found[name])))}")
+        wrong = sorted(map(str, found.get(name, ())))
+        if name == "unexpected_keys" and passed_over is not None:
+            wrong = [tensor for tensor in wrong if not passed_over.search(tensor)]
+        if wrong:
+            raise CheckpointError(f"{folder}: {name.replace('_', ' ')}: {shorten(wrong)}")
     return model

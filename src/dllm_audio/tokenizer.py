@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import CheckpointError
-from ..protocols import Tokenizer
-from ..weights import read_json
+from .errors import CheckpointError
+from .files import read_json
+from .protocols import Tokenizer
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
