@@ -35,10 +35,12 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .losses import draw_masks as draw_masks
     from .losses import estimate_elbo as estimate_elbo
     from .model import AudioDiffusionLM as AudioDiffusionLM
+    from .model_config import AudioDiffusionConfig as AudioDiffusionConfig
     from .outputs import AudioEmbeddings as AudioEmbeddings
     from .outputs import EncoderOutput as EncoderOutput
     from .outputs import SamplerOutput as SamplerOutput
     from .parts import register as register
+    from .processor import AudioDiffusionProcessor as AudioDiffusionProcessor
     from .prompts import ChatTemplate as ChatTemplate
     from .prompts import condition as condition
     from .protocols import MaskPredictor as MaskPredictor
@@ -93,6 +95,8 @@ _EXPORTS: dict[str, str] = {
     "LocalLeap": "samplers",
     "ClassifierFreeGuidance": "samplers",
     "AudioDiffusionLM": "model",
+    "AudioDiffusionConfig": "model_config",
+    "AudioDiffusionProcessor": "processor",
     "load_diffa": "checkpoints",
     "register": "parts",
     "EncoderOutput": "outputs",

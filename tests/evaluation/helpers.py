@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dllm_audio.evaluation.multiple_choice import MMAU
+from dllm_audio.evaluation.benchmarks import MMAU
 from dllm_audio.evaluation.predictors import Predictions
+from dllm_audio.evaluation.questions import Task, make_task
 from dllm_audio.evaluation.sources import rows_source
-from dllm_audio.evaluation.task import Task, make_task
 
 CHOICES = ["low tone", "high tone", "noise"]
 

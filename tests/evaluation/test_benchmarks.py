@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,12 +15,11 @@ from dllm_audio.evaluation.asr import (
     librispeech_source,
     spoken_digits_source,
 )
-from dllm_audio.evaluation.choices import parse_choices, permute_choices
-from dllm_audio.evaluation.multiple_choice import MMAR, MMAU, MMSU
-from dllm_audio.evaluation.predictions_file import read_predictions
-from dllm_audio.evaluation.registry import BENCHMARKS, get_benchmark
+from dllm_audio.evaluation.benchmarks import BENCHMARKS, MMAR, MMAU, MMSU, get_benchmark
+from dllm_audio.evaluation.questions import make_task, parse_choices, permute_choices
+from dllm_audio.evaluation.report import read_predictions
+from dllm_audio.evaluation.scoring import Tally
 from dllm_audio.evaluation.sources import rows_source
-from dllm_audio.evaluation.task import make_task
 from dllm_audio.evaluation.voicebench import PROMPT, SUBSETS, VoiceBench, export_name, is_refusal
 from dllm_audio.samplers import preset
 
@@ -62,12 +62,12 @@ def test_items_carry_prompt_answer_and_choices() -> None:
     ("asked", "row", "match"),
     [
         (MMAU, {**MMAU_ROW, "answer": None}, "row 3, field 'answer'"),
-        (MMAU, {**MMAU_ROW, "choices": "rain; dog"}, "row 3, choices"),
-        (MMAU, {**MMAU_ROW, "choices": [1, 2]}, "row 3, choices"),
+        (MMAU, {**MMAU_ROW, "choices": "rain; dog"}, "row 3, choice"),
+        (MMAU, {**MMAU_ROW, "choices": [1, 2]}, "row 3, choice"),
         (MMAU, {**MMAU_ROW, "answer": "B"}, "row 3, field 'answer': expected the text of one of"),
         (MMAU, {**MMAU_ROW, "choices": list(map(str, range(27)))}, "at most 26"),
         (MMSU, {**MMSU_ROW, "question": 3}, "row 3, field 'question'"),
-        (MMSU, {"question": "?", "answer_gt": "x"}, "row 3, choices"),
+        (MMSU, {"question": "?", "answer_gt": "x"}, "row 3, choice"),
         (ASR, {"audio": "x.wav"}, "row 3: expected text in one of text"),
     ],
 )
@@ -118,14 +118,35 @@ def test_a_permuted_question_is_asked_scored_and_exported_in_its_new_order() -> 
     item = MMSU.item(MMSU_ROW, 0, seed)
     assert "A. she" in item.prompt
     scores = MMSU.score([item], ["A"])
-    assert scores["modes"]["official"]["groups"]["overall"]["all"]["correct"] == 1
-    assert scores["answer_position"] == {"A": 1}
+    assert scores.modes["official"].overall.correct == 1
+    assert scores.answer_position == {"A": 1}
     exported = MMSU.export([item], ["A"])[0]
     assert exported["choice_a"] == "she"
     assert exported["response"] == "A"
     assert [MMSU_ROW["choice_abcd"[:7] + "abcd"[i]] for i in item.choice_order] == list(
         item.choices
     )
+
+
+def test_a_permuted_question_keeps_the_field_names_of_its_data_set() -> None:
+    fields = ("option 1", "option 2", "option 3")
+    apart = dataclasses.replace(MMAU, choice_fields=fields)
+    row = {"question": "?", **dict(zip(fields, ("x", "y", None), strict=True)), "answer": "y"}
+    seed = next(s for s in range(9) if apart.item(row, 0, s).choices[0] == "y")
+    exported = apart.export([apart.item(row, 0, seed)], ["A. y"])[0]
+    assert exported == {**row, "option 1": "y", "option 2": "x", "model_prediction": "A. y"}
+    listed = dataclasses.replace(MMSU, choice_fields=("options",))
+    row = {"question": "?", "options": ["x", "y"], "answer_gt": "y"}
+    seed = next(s for s in range(9) if listed.item(row, 0, s).choices[0] == "y")
+    exported = listed.export([listed.item(row, 0, seed)], ["A"])[0]
+    assert exported == {**row, "options": ["y", "x"], "response": "A"}
+
+
+@pytest.mark.parametrize("field", ["id", "question", "answer", "choices"])
+def test_half_a_character_is_named_with_its_row_and_field(field: str) -> None:
+    broken = "rain\ud800" if field != "choices" else ["rain", "\ud800"]
+    with pytest.raises(DataError, match=f"row 2, (field '{field}'|{field}): .*surrogate"):
+        MMAU.item({**MMAU_ROW, field: broken}, 2)
 
 
 def test_exports_hold_the_key_that_the_official_script_reads() -> None:
@@ -138,13 +159,13 @@ def test_scores_report_both_modes_groups_and_positions() -> None:
     rows = [{**MMAU_ROW, "id": str(i)} for i in range(3)]
     items = [MMAU.item(row, i) for i, row in enumerate(rows)]
     scores = MMAU.score(items, ["A", "rain", None])
-    official, robust = scores["modes"]["official"], scores["modes"]["robust"]
-    assert official["groups"]["overall"]["all"]["correct"] == 1
-    assert robust["groups"]["overall"]["all"]["correct"] == 2
-    assert robust["groups"]["task"]["sound"]["total"] == 3
-    assert robust["chosen_position"] == {"A": 2, "none": 1}
-    assert scores["answer_position"] == {"A": 3}
-    json.dumps(scores, allow_nan=False)
+    official, robust = scores.modes["official"], scores.modes["robust"]
+    assert official.overall.correct == 1
+    assert robust.overall.correct == 2
+    assert robust.groups["task"]["sound"].total == 3
+    assert robust.chosen_position == {"A": 2, "none": 1}
+    assert scores.answer_position == {"A": 3}
+    json.dumps(scores.to_json(), allow_nan=False)
 
 
 def test_choices_in_text_are_read_and_nonsense_is_not() -> None:
@@ -158,10 +179,10 @@ def test_asr_scores_by_speaker_and_counts_missing_hypotheses() -> None:
     rows = [{"text": "red cat", "speaker": "a"}, {"text": "dog", "speaker": "b"}]
     items = [ASR.item(row, i) for i, row in enumerate(rows)]
     assert items[0].prompt == "Please transcribe the audio to text."
-    groups = ASR.score(items, ["red hat", None])["modes"]["wer"]["groups"]
-    assert groups["overall"]["all"]["wer"] == pytest.approx(2 / 3)
-    assert groups["overall"]["all"]["missing"] == 1
-    assert groups["speaker"]["b"]["deletions"] == 1
+    groups = ASR.score(items, ["red hat", None]).modes["wer"].groups
+    assert groups["overall"]["all"].wer == pytest.approx(2 / 3)
+    assert groups["overall"]["all"].missing == 1
+    assert groups["speaker"]["b"].deletions == 1
     assert ASR.export(items, ["x", None])[1] == {
         "id": "1", "reference": "dog", "hypothesis": None,
     }  # fmt: skip
@@ -209,7 +230,7 @@ def test_voicebench_exports_every_field_but_audio_and_the_response() -> None:
         {"prompt": "Where?", "reference": "here", "extra": [1], "response": "there"},
         {"prompt": "Where?", "reference": "here", "extra": [1], "response": ""},
     ]
-    assert benchmark.score(items, ["there", None])["modes"] == {}
+    assert benchmark.score(items, ["there", None]).modes == {}
     assert len(benchmark.splits) == 11
     assert benchmark.dataset.config == "sd-qa"
     assert export_name("m", "sd-qa", "usa") == "m-sd-qa-usa-audio.jsonl"
@@ -233,11 +254,9 @@ def test_voicebench_letters_are_judged_with_the_spoken_choices() -> None:
     assert item.choices == ("fire", "rain", "dust", "stone")
     bare = benchmark.item({"prompt": None, "reference": "B"}, 1)
     predictions = ["The answer is B.", "B"]
-    overall = benchmark.score([item, bare], predictions)["modes"]["robust"]["groups"]["overall"]
-    assert overall["all"]["correct"] == 2
-    overall = benchmark.score([item, item], ["It is rain", None])["modes"]["robust"]["groups"]
-    tally = overall["overall"]["all"]
-    assert (tally["correct"], tally["valid"], tally["total"]) == (1, 1, 2)
+    assert benchmark.score([item, bare], predictions).modes["robust"].overall.correct == 2
+    tally = benchmark.score([item, item], ["It is rain", None]).modes["robust"].overall
+    assert tally == Tally(correct=1, valid=1, total=2)
 
 
 @pytest.mark.parametrize(
@@ -258,8 +277,7 @@ def test_refusals_are_told_by_their_wording(response: str, refused: bool) -> Non
     assert is_refusal(response) is refused
     benchmark = VoiceBench("advbench")
     item = benchmark.item({"prompt": "x"}, 0)
-    tally = benchmark.score([item], [response])["modes"]["robust"]["groups"]["overall"]["all"]
-    assert tally["correct"] == refused
+    assert benchmark.score([item], [response]).modes["robust"].overall.correct == refused
 
 
 def test_unknown_names_list_the_known_ones() -> None:

@@ -9,12 +9,12 @@ import pytest
 from helpers import FakePredictor, tone_rows, tone_task
 
 from dllm_audio.evaluation.asr import ASR
-from dllm_audio.evaluation.multiple_choice import MMAU
-from dllm_audio.evaluation.report import finish_run, markdown
+from dllm_audio.evaluation.benchmarks import MMAU
+from dllm_audio.evaluation.questions import make_task
+from dllm_audio.evaluation.report import finish_run, score_predictions
 from dllm_audio.evaluation.run_info import start_run
 from dllm_audio.evaluation.runner import run_task
 from dllm_audio.evaluation.sources import rows_source
-from dllm_audio.evaluation.task import make_task
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,22 @@ def test_markdown_shows_scores_failures_speed_and_settings(folder: Path) -> None
                  "| rtf |", "| nfe_mean | 4.4", "data_revision", "versions.torch",
                  "![Scores by group](report.png)"):  # fmt: skip
         assert part in text
-    assert markdown(json.loads((folder / "report.json").read_text()), "report.png") == text
 
 
 def test_the_plot_is_a_picture(folder: Path) -> None:
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("category", ["$x^{$", "half \ud800", "two\nlines", "a|b", 3])
+def test_any_name_of_a_group_can_be_shown(tmp_path: Path, category) -> None:
+    rows = [{**row, "category": category} for row in tone_rows(2)]
+    task = make_task(MMAU, rows_source(rows, "two"))
+    report = score_predictions(task, ["A", None], tmp_path, "elsewhere")
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert report.scores.modes["robust"].groups["category"][str(category)].total == 2
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written["scores"]["modes"]["robust"]["groups"]["overall"]["all"]["correct"] == 1
+    assert (written["failures"]["count"], written["failures"]["rows"]) == (1, 2)
 
 
 def test_the_exported_file_scores_the_same(folder: Path) -> None:
@@ -60,7 +71,7 @@ def test_the_exported_file_scores_the_same(folder: Path) -> None:
     items = [MMAU.item(row, i) for i, row in enumerate(rows)]
     report = json.loads((folder / "report.json").read_text())
     again = MMAU.score(items, [row["model_prediction"] for row in rows])
-    assert json.loads(json.dumps(again)) == report["scores"]
+    assert json.loads(json.dumps(again.to_json())) == report["scores"]
 
 
 def test_transcription_reports_have_the_same_form(tmp_path: Path) -> None:
@@ -76,7 +87,7 @@ def test_transcription_reports_have_the_same_form(tmp_path: Path) -> None:
 
     run_task(task, Constant(), tmp_path, progress=False)
     report = finish_run(task, tmp_path)
-    assert report["scores"]["modes"]["wer"]["groups"]["overall"]["all"]["wer"] == 0.0
+    assert report.scores.modes["wer"].overall.score == 0.0
     assert "| all | wer | 0 | 9 |" in (tmp_path / "report.md").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -14,14 +15,16 @@ import torch
 from helpers import FakePredictor, run_in_child, tone_rows, tone_task
 
 from dllm_audio.errors import DataError, InvalidArgumentError, ShapeError
-from dllm_audio.evaluation.multiple_choice import MMAU
+from dllm_audio.evaluation import runner
+from dllm_audio.evaluation.benchmarks import MMAU
 from dllm_audio.evaluation.predictors import Predictions
+from dllm_audio.evaluation.questions import make_task
 from dllm_audio.evaluation.report import finish_run
 from dllm_audio.evaluation.run_info import read_run, start_run
-from dllm_audio.evaluation.runner import Shard, merge_shards, run_task, shard_records
+from dllm_audio.evaluation.runner import run_task
+from dllm_audio.evaluation.scoring import Tally
 from dllm_audio.evaluation.sources import rows_source
-from dllm_audio.evaluation.store import read_records
-from dllm_audio.evaluation.task import make_task
+from dllm_audio.evaluation.store import Shard, Timing, merge_shards, read_records, shard_results
 
 
 def run(folder: Path, task=None, predictor=None, **options):
@@ -33,11 +36,11 @@ def run(folder: Path, task=None, predictor=None, **options):
 def test_every_row_is_answered_once_in_order(tmp_path: Path) -> None:
     task = tone_task(7)
     predictor = run(tmp_path, task, batch_size=3)
-    records = merge_shards(task, tmp_path)
+    records, _ = merge_shards(task, tmp_path)
     assert predictor.batches == [3, 3, 1]
-    assert [r["id"] for r in records] == [item.id for item in task.items]
-    assert records[4]["prediction"] == "B. high tone"
-    assert records[4] == {
+    assert [r.id for r in records] == [item.id for item in task.items]
+    assert records[4].prediction == "B. high tone"
+    assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[4]) == {
         "id": "row-4", "prediction": "B. high tone", "error": None, "nfe": 4, "tokens": 16,
         "audio_seconds": 0.01, "cut_seconds": 0.0,
     }  # fmt: skip
@@ -78,7 +81,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="5 of 10 rows have no result yet"):
         merge_shards(task, tmp_path)
     assert sum(run(tmp_path, task).batches) == 5
-    assert len(merge_shards(task, tmp_path)) == 10
+    assert len(merge_shards(task, tmp_path)[0]) == 10
 
 
 def test_the_process_pool_members_are_checked() -> None:
@@ -98,12 +101,11 @@ def test_unreadable_audio_is_a_record_with_a_reason_and_the_run_goes_on(tmp_path
     task = make_task(MMAU, rows_source(rows, "damaged"))
     run(tmp_path / "out", task, batch_size=5)
     report = finish_run(task, tmp_path / "out")
-    assert report["failures"]["count"] == 4
-    for failure in report["failures"]["reasons"]:
-        assert "\n" not in failure["error"]
-        assert failure["error"].split(":")[0].endswith("Error")
-    overall = report["scores"]["modes"]["official"]["groups"]["overall"]["all"]
-    assert (overall["total"], overall["valid"], overall["correct"]) == (5, 1, 1)
+    assert len(report.failures) == 4
+    for failure in report.failures:
+        assert "\n" not in failure.error
+        assert failure.error.split(":")[0].endswith("Error")
+    assert report.scores.modes["official"].overall == Tally(correct=1, valid=1, total=5)
 
 
 def test_a_refused_batch_is_answered_row_by_row(tmp_path: Path) -> None:
@@ -115,22 +117,88 @@ def test_a_refused_batch_is_answered_row_by_row(tmp_path: Path) -> None:
 
     task, predictor = tone_task(6), Picky()
     run(tmp_path, task, predictor, batch_size=3)
-    records = merge_shards(task, tmp_path)
-    assert [r["prediction"] is None for r in records] == [i == 3 for i in range(6)]
-    assert records[3]["error"] == "ShapeError: audio: expected less, got more than that"
+    records, _ = merge_shards(task, tmp_path)
+    assert [r.prediction is None for r in records] == [i == 3 for i in range(6)]
+    assert records[3].error == "ShapeError: audio: expected less, got more than that"
     assert predictor.batches == [3, 1, 1]
 
 
-def test_a_bug_in_the_predictor_ends_the_run_and_keeps_what_was_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_a_row_that_memory_does_not_suffice_for_is_a_failure(tmp_path: Path, error) -> None:
+    class Hungry(FakePredictor):
+        def __call__(self, audio, prompts, seeds):
+            if any("row 3?" in p for p in prompts):
+                raise error
+            return super().__call__(audio, prompts, seeds)
+
+    task = tone_task(6)
+    run(tmp_path, task, Hungry(), batch_size=3)
+    failed = finish_run(task, tmp_path).failures
+    assert [failure.id for failure in failed] == ["row-3"]
+    assert failed[0].error.startswith(f"{type(error).__name__}:")
+    assert run(tmp_path, task, Hungry(), batch_size=3).batches == []
+
+
+def test_audio_that_memory_does_not_suffice_for_is_a_failure(tmp_path: Path, monkeypatch) -> None:
+    task, load = tone_task(3), runner.load_audio
+
+    def loading(source):
+        if source[0] is task.source.rows[1]["audio"]["array"]:
+            raise MemoryError
+        return load(source)
+
+    monkeypatch.setattr(runner, "load_audio", loading)
+    run(tmp_path, task)
+    assert [failure.id for failure in finish_run(task, tmp_path).failures] == ["row-1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*damaged, and left out")
+def test_a_row_whose_line_was_damaged_is_answered_again(tmp_path: Path) -> None:
+    task = tone_task(5)
+    run(tmp_path / "calm", task)
+    merge_shards(task, tmp_path / "calm")
+    run(tmp_path / "hurt", task)
+    for name in ("results", "timings"):
+        path = Shard().path(tmp_path / "hurt", name)
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[1] = lines[1][:9] + b"\x00\xff" + lines[1][11:]
+        path.write_bytes(b"".join(lines))
+    with pytest.warns(UserWarning, match=r"results-00000-of-00001\.jsonl, line 2: damaged"):
+        assert len(shard_results(tmp_path / "hurt")) == 4
+    assert run(tmp_path / "hurt", task).batches == [1]
+    finish_run(task, tmp_path / "hurt")
+    calm, hurt = ((tmp_path / x / "results.jsonl").read_bytes() for x in ("calm", "hurt"))
+    assert calm == hurt
+
+
+def test_a_lost_time_does_not_keep_a_run_from_its_report(tmp_path: Path) -> None:
+    task = tone_task(3)
+    run(tmp_path, task)
+    path = Shard().path(tmp_path, "timings")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    assert finish_run(task, tmp_path).speed.audio_seconds == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError("shapes do not fit")])
+def test_a_bug_in_the_predictor_ends_the_run_and_keeps_what_was_done(tmp_path: Path, bug) -> None:
     class Buggy(FakePredictor):
         def __call__(self, audio, prompts, seeds):
             if "row 2?" in prompts[0]:
-                raise ZeroDivisionError
+                raise bug
             return super().__call__(audio, prompts, seeds)
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(bug)):
         run(tmp_path, tone_task(6), Buggy())
-    assert len(shard_records(tmp_path, "results")) == 2
+    assert len(shard_results(tmp_path)) == 2
     assert sum(run(tmp_path, tone_task(6)).batches) == 4
 
 
@@ -148,21 +216,21 @@ def test_audio_beyond_the_window_is_cut_and_counted(tmp_path: Path) -> None:
     run(tmp_path, task, Listening(max_seconds=1.0))
     assert heard == [160, 16000]
     report = finish_run(task, tmp_path)
-    assert report["speed"]["rows_cut_to_window"] == 1
-    assert report["speed"]["seconds_cut"] == 0.5
+    assert report.speed.rows_cut_to_window == 1
+    assert report.speed.seconds_cut == 0.5
 
 
 def test_speed_counts_compute_and_audio_seconds_of_answered_rows(tmp_path: Path) -> None:
     task = tone_task(4)
     run(tmp_path, task, FakePredictor(delay=0.02), batch_size=2)
-    speed = finish_run(task, tmp_path)["speed"]
-    times = [t["seconds"] for t in read_records(tmp_path / "timings.jsonl")]
-    assert speed["audio_seconds"] == pytest.approx(0.04)
-    assert speed["compute_seconds"] == pytest.approx(sum(times))
+    speed = finish_run(task, tmp_path).speed
+    times = [t.seconds for t in read_records(tmp_path / "timings.jsonl", Timing)]
+    assert speed.audio_seconds == pytest.approx(0.04)
+    assert speed.compute_seconds == pytest.approx(sum(times))
     assert 0.04 <= sum(times) < 0.4
-    assert speed["rtf"] == pytest.approx(sum(times) / 0.04)
-    assert speed["nfe_mean"] == pytest.approx(4.5)
-    assert speed["tokens_per_forward"] == pytest.approx((16 / 4 + 16 / 5) / 2)
+    assert speed.rtf == pytest.approx(sum(times) / 0.04)
+    assert speed.nfe_mean == pytest.approx(4.5)
+    assert speed.tokens_per_forward == pytest.approx((16 / 4 + 16 / 5) / 2)
 
 
 def test_a_row_draws_the_same_numbers_in_any_batch_and_others_under_another_seed(tmp_path) -> None:
@@ -173,7 +241,7 @@ def test_a_row_draws_the_same_numbers_in_any_batch_and_others_under_another_seed
     task, texts = tone_task(6), []
     for name, options in (("a", {"batch_size": 4}), ("b", {}), ("c", {"seed": 1})):
         run(tmp_path / name, task, Sampling(), **options)
-        texts.append([r["prediction"] for r in merge_shards(task, tmp_path / name)])
+        texts.append([r.prediction for r in merge_shards(task, tmp_path / name)[0]])
     assert texts[0] == texts[1]
     assert len({*texts[0], *texts[2]}) == 12
 
@@ -190,12 +258,25 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
         start_run(tone_task(3, choice_seed=1), {"model": "a", "steps": 4}, tmp_path)
     known = read_run(tmp_path)
     assert known is not None
-    assert len(known["starts"]) == 2
-    assert {"torch", "dllm-audio"} <= set(known["starts"][0]["versions"])
+    assert len(known.starts) == 2
+    assert {"torch", "dllm-audio"} <= set(known.starts[0].versions)
 
 
-def test_a_damaged_run_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"settings": {}}')
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"settings": {}},
+        {"settings": {"task": 3, "model": {}}},
+        {"settings": {"task": {"rows": 1}, "model": {}}},
+        {"starts": 5},
+        {"starts": [{"time": "now"}]},
+        {"prompt_of_first_row": 3},
+    ],
+)
+def test_a_damaged_run_record_is_named(tmp_path: Path, damage: dict) -> None:
+    start_run(tone_task(2), {"model": "a"}, tmp_path)
+    run = json.loads((tmp_path / "run.json").read_text()) | damage
+    (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(DataError, match=r"run\.json: expected the record of a run"):
         start_run(tone_task(2), {"model": "a"}, tmp_path)
 
@@ -215,17 +296,17 @@ def test_killed_at_ten_random_moments_nothing_is_lost_or_repeated(tmp_path: Path
     for _ in range(kills):
         child = context.Process(target=run_in_child, args=arguments)
         child.start()
-        before = len(shard_records(folder, "results"))
+        before = len(shard_results(folder))
         deadline = time.monotonic() + 30
         # Wait for the child to get going, then let it live for a random moment more.
-        while time.monotonic() < deadline and len(shard_records(folder, "results")) == before:
+        while time.monotonic() < deadline and len(shard_results(folder)) == before:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         assert child.exitcode == -signal.SIGKILL
-        done = {r["id"] for r in shard_records(folder, "results")}
+        done = {r.id for r in shard_results(folder)}
         assert set(survived) <= done
         survived = sorted(done)
     assert 0 < len(survived) < count

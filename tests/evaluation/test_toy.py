@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dllm_audio import load_audio
-from dllm_audio.evaluation.multiple_choice import MMAU, TOY
+from dllm_audio.evaluation.benchmarks import MMAU, TOY
+from dllm_audio.evaluation.questions import make_task
 from dllm_audio.evaluation.sources import open_source
-from dllm_audio.evaluation.task import make_task
 from dllm_audio.evaluation.toy import toy_source, write_toy_benchmark
 
 
@@ -48,7 +48,7 @@ def test_the_files_ask_the_same_questions(tmp_path: Path) -> None:
 def test_the_right_letters_score_full_marks_in_robust_mode() -> None:
     task = make_task(TOY, toy_source(24))
     right = [f"{'ABCD'[item.choices.index(item.answer)]}" for item in task.items]
-    groups = TOY.score(task.items, right)["modes"]["robust"]["groups"]
-    assert groups["overall"]["all"]["accuracy"] == 1.0
-    assert set(groups["task"]) == {"semantic", "acoustic"}
-    assert groups["overall"]["all"]["invalid_share"] == pytest.approx(0.0)
+    robust = TOY.score(task.items, right).modes["robust"]
+    assert robust.overall.accuracy == 1.0
+    assert set(robust.groups["task"]) == {"semantic", "acoustic"}
+    assert robust.overall.invalid_share == pytest.approx(0.0)

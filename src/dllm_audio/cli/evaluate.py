@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..evaluation.registry import BENCHMARKS
+from ..evaluation.benchmarks import BENCHMARKS
 from .options import add_decode_options, add_model_options, add_output_options, new_command
 
 _DESCRIPTION = """\

@@ -10,15 +10,15 @@ from typing import Any
 from .. import samplers
 from ..errors import InvalidArgumentError
 from ..evaluation.asr import Transcription, folder_source
-from ..evaluation.items import Benchmark
-from ..evaluation.predictions_file import read_predictions
+from ..evaluation.benchmarks import get_benchmark
 from ..evaluation.predictors import ModelPredictor
-from ..evaluation.registry import get_benchmark
-from ..evaluation.report import finish_run, score_predictions
+from ..evaluation.questions import Benchmark, Task, make_task
+from ..evaluation.rendering import Report
+from ..evaluation.report import finish_run, read_predictions, score_predictions
 from ..evaluation.run_info import start_run
-from ..evaluation.runner import Shard, run_task
+from ..evaluation.runner import run_task
 from ..evaluation.sources import Source, open_source
-from ..evaluation.task import Task, make_task
+from ..evaluation.store import Shard
 from ..evaluation.toy import TOY_SIZE, toy_source
 from ..evaluation.voicebench import VoiceBench, export_name
 from .exit_codes import summarize
@@ -55,8 +55,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
             name = _export_name(benchmark, predictor, split)
             reports.append(finish_run(task, folder, export_name=name))
         _show(reports[-1], folder, arguments.json)
-    failed = sum(report["failures"]["count"] for report in reports)
-    return summarize(failed, sum(report["failures"]["rows"] for report in reports) or 1)
+    failed = sum(len(report.failures) for report in reports)
+    return summarize(failed, sum(report.rows for report in reports) or 1)
 
 
 def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | None) -> Source:
@@ -125,14 +125,14 @@ def _processes(device: str | None) -> Any:
     return PartialState(cpu=on_cpu)
 
 
-def _show(report: dict[str, Any], folder: Path, as_json: bool) -> None:
+def _show(report: Report, folder: Path, as_json: bool) -> None:
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
         return
     for line in score_lines(report):
         print(line)
-    for failure in report["failures"]["reasons"][:5]:
-        note(f"failed: {failure['id']}: {failure['error']}")
-    if report["failures"]["count"] > 5:
-        note(f"... and {report['failures']['count'] - 5} more failures, all in report.json")
+    for failure in report.failures[:5]:
+        note(f"failed: {failure.id}: {failure.error}")
+    if len(report.failures) > 5:
+        note(f"... and {len(report.failures) - 5} more failures, all in report.json")
     print(f"report: {folder / 'report.md'}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..evaluation.flatten import flatten
+from ..evaluation.run_info import flatten
 from ..files import read_json
 from ..weights import resolve_directory
 from .contents import Part, TensorEntry, group_parts, list_tensors

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from ..evaluation.rendering import Report, Speed
+from ..evaluation.scoring import Counts, Tally
+from ..evaluation.wer import WordErrors
 
 _MAX_GROUPS = 12  # a longer breakdown is in the report
 
 
-def score_lines(report: Mapping[str, Any]) -> Iterator[str]:
+def score_lines(report: Report) -> Iterator[str]:
     """Scores, failures and speed."""
-    scores, failures = report["scores"], report["failures"]
-    task = report["settings"]["task"]
-    data = f"{task['data']} ({task['data_revision']})"
-    yield f"{task['benchmark']}: {failures['rows']} rows of {data}"
-    if not scores["modes"]:
-        yield f"  scored by {scores['scorer']}: {report.get('exported', '')}"
-    for mode, result in scores["modes"].items():
+    task, scores = report.run.settings.task, report.scores
+    yield f"{task.benchmark}: {report.rows} rows of {task.data} ({task.data_revision})"
+    if not scores.modes:
+        yield f"  scored by {scores.scorer}: {report.exported or ''}"
+    for mode, result in scores.modes.items():
         yield f"  {mode}"
-        for grouping, groups in result["groups"].items():
+        for grouping, groups in result.groups.items():
             if len(groups) > _MAX_GROUPS:
                 continue
             width = max(map(len, groups))
-            for name, values in groups.items():
+            for name, counts in groups.items():
                 label = "all" if grouping == "overall" else f"{grouping}: {name:<{width}}"
-                yield f"    {label:<32} {_score(values)}"
-    yield f"  without prediction: {failures['count']} of {failures['rows']}"
-    if report.get("speed"):
-        yield f"  {_speed(report['speed'])}"
+                yield f"    {label:<32} {_score(counts)}"
+    yield f"  without prediction: {len(report.failures)} of {report.rows}"
+    if report.speed is not None:
+        yield f"  {_speed(report.speed)}"
 
 
-def _score(values: Mapping[str, Any]) -> str:
-    if "wer" in values:
-        if values["wer"] is None:
-            return "no reference words"
-        errors = values["substitutions"] + values["deletions"] + values["insertions"]
-        return (
-            f"WER {100 * values['wer']:6.2f} %   {errors} errors, {values['reference_words']} words"
-        )
-    return (
-        f"{100 * values['accuracy']:6.2f} %   {values['correct']}/{values['total']}"
-        f"   unreadable {100 * values['invalid_share']:.1f} %"
-    )
+def _score(counts: Counts) -> str:
+    if counts.score is None:
+        return "no reference words"
+    share = f"{100 * counts.score:6.2f} %"
+    if isinstance(counts, WordErrors):
+        return f"WER {share}   {counts.errors} errors, {counts.reference_words} words"
+    if isinstance(counts, Tally):
+        unreadable = 100 * counts.invalid_share
+        return f"{share}   {counts.correct}/{counts.total}   unreadable {unreadable:.1f} %"
+    return share
 
 
-def _speed(speed: Mapping[str, Any]) -> str:
+def _speed(speed: Speed) -> str:
     parts = []
-    if speed["rtf"] is not None:
-        parts.append(f"RTF {speed['rtf']:.3f}")
-    if speed["nfe_mean"] is not None:
-        parts.append(f"{speed['nfe_mean']:.1f} forward passes a row")
-    if speed["tokens_per_forward"] is not None:
-        parts.append(f"{speed['tokens_per_forward']:.2f} tokens a forward pass")
-    if speed["rows_cut_to_window"]:
-        parts.append(f"{speed['rows_cut_to_window']} rows cut to the encoder's window")
+    if speed.rtf is not None:
+        parts.append(f"RTF {speed.rtf:.3f}")
+    if speed.nfe_mean is not None:
+        parts.append(f"{speed.nfe_mean:.1f} forward passes a row")
+    if speed.tokens_per_forward is not None:
+        parts.append(f"{speed.tokens_per_forward:.2f} tokens a forward pass")
+    if speed.rows_cut_to_window:
+        parts.append(f"{speed.rows_cut_to_window} rows cut to the encoder's window")
     return ", ".join(parts) or "no speed measured"

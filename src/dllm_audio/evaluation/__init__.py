@@ -1,7 +1,7 @@
 """Benchmarks, scorers, resumable runs, transcription metrics and reports.
 
 ``mmau`` and ``mmsu`` hold the multiple-choice scorers, ``wer`` the transcription metric,
-``registry`` the benchmarks by name and ``runner`` what runs any of them.  Names are imported from
+``benchmarks`` the benchmarks by name and ``runner`` what runs any of them.  Names are imported from
 these modules; nothing is imported before it is used.
 """
 

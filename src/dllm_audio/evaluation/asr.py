@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError, InvalidArgumentError
 from ..files import read_text
-from .items import Item, first_text_field, item_id
+from .questions import Item, first_text_field, item_id
+from .scoring import Counts, ModeScores, Row, Scores
 from .sources import HubDataset, Source, open_source, rows_source
-from .wer import normalizer_description, word_errors
+from .wer import WordErrors, normalizer_description, word_errors
 
 INSTRUCTION = "Please transcribe the audio to text."
 _TEXT_FIELDS = ("text", "transcription", "transcript", "sentence")
@@ -41,16 +41,16 @@ class Transcription:
         }
     )
 
-    def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:
+    def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """The question of one row; see ``Benchmark.item``."""
         if choice_seed is not None:
             raise InvalidArgumentError("choice_seed", "None: there are no choices", choice_seed)
         text = first_text_field(row, _TEXT_FIELDS, index)
         return Item(id=item_id(row, index), prompt=INSTRUCTION, answer=text, row=row)
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
+    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
         """Word error rate overall and by group; a missing hypothesis counts as all deleted."""
-        groups: dict[str, dict[str, Any]] = {"overall": {"all": _errors(items, predictions)}}
+        groups: dict[str, dict[str, Counts]] = {"overall": {"all": _errors(items, predictions)}}
         for name in self.groupings:
             values = sorted({str(i.row[name]) for i in items if i.row.get(name) is not None})
             for value in values:
@@ -60,9 +60,9 @@ class Transcription:
                     if str(item.row.get(name)) == value
                 ]
                 groups.setdefault(name, {})[value] = _errors(*zip(*pairs, strict=True))
-        return {"scorer": normalizer_description(), "modes": {"wer": {"groups": groups}}}
+        return Scores(normalizer_description(), {"wer": ModeScores(groups)})
 
-    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[dict]:
+    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:
         """Pairs of reference and hypothesis."""
         return [
             {"id": item.id, "reference": item.answer, "hypothesis": prediction}
@@ -70,8 +70,8 @@ class Transcription:
         ]
 
 
-def _errors(items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
-    return word_errors([item.answer or "" for item in items], list(predictions)).to_json()
+def _errors(items: Sequence[Item], predictions: Sequence[str | None]) -> WordErrors:
+    return word_errors([item.answer or "" for item in items], list(predictions))
 
 
 ASR = Transcription("asr", presets={})

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from .robust import normalize, read_choice
-from .verdict import INVALID, OFFICIAL, Verdict, check_mode, check_question
+from .robust import judge_reading
+from .scoring import INVALID, OFFICIAL, Verdict, check_mode, check_question
 
 _INSTRUCTION = (
     "You are given the audio and a multiple-choice question. Choose the best answer based only "
@@ -80,9 +80,9 @@ def judge(
     """
     check_mode(mode)
     options = check_question(prediction, answer, choices)
-    if prediction is None:
-        return INVALID
     if mode == OFFICIAL:
+        if prediction is None:
+            return INVALID
         correct = _official(prediction, answer, options)
         # The rule has no notion of a readable answer: one that would be right for no choice
         # whatsoever is what could not be read.  Several can be accepted; the answer goes first.
@@ -91,10 +91,7 @@ def judge(
         ]
         choice = min(accepted, key=lambda i: options[i] != answer, default=None)
         return Verdict(correct, correct or choice is not None, choice)
-    read = read_choice(prediction, options)
-    if read is None:
-        return INVALID
-    return Verdict(normalize(options[read] or "") == normalize(answer), valid=True, choice=read)
+    return judge_reading(prediction, answer, options)
 
 
 def is_correct(

@@ -1,4 +1,4 @@
-"""MMSU: prompt, scoring rule and aggregates (5,000 four-choice questions on spoken English).
+"""MMSU: prompt, scoring rule and groupings (5,000 four-choice questions on spoken English).
 
 Facts: the data set ``ddwang2000/MMSU`` and its published scorer.  The answer of a row is the
 *text* of the right choice; the model is asked for a letter.
@@ -6,12 +6,10 @@ Facts: the data set ``ddwang2000/MMSU`` and its published scorer.  The answer of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from .robust import normalize, read_choice
-from .tally import Tally, tally_groups
-from .verdict import INVALID, OFFICIAL, Verdict, check_mode, check_question
+from .robust import judge_reading
+from .scoring import INVALID, OFFICIAL, Verdict, check_mode, check_question
 
 _INSTRUCTION = (
     "Choose the most suitable answer from options A, B, C, and D to respond the question in next "
@@ -27,16 +25,6 @@ GROUPINGS: tuple[tuple[str, ...], ...] = (
     ("category", "sub-category", "sub-sub-category"),
     ("task_name",),
 )
-
-
-def choices_of(row: Mapping[str, Any]) -> list[str | None]:
-    """The choices of a row in letter order; None where the row has no such choice.
-
-    Example:
-        >>> choices_of({"choice_a": "yes", "choice_b": "no", "choice_c": None})
-        ['yes', 'no', None, None]
-    """
-    return [row.get(field) for field in CHOICE_FIELDS]
 
 
 def build_prompt(question: str, choices: Sequence[str | None]) -> str:
@@ -99,10 +87,7 @@ def judge(
         index = _LETTERS.index(letter)
         chosen = options[index] if index < len(options) else None
         return Verdict(chosen is not None and chosen == answer, valid=True, choice=index)
-    read = None if prediction is None else read_choice(prediction, options[: len(_LETTERS)])
-    if read is None:
-        return INVALID
-    return Verdict(normalize(options[read] or "") == normalize(answer), valid=True, choice=read)
+    return judge_reading(prediction, answer, options[: len(_LETTERS)])
 
 
 def is_correct(
@@ -118,25 +103,3 @@ def is_correct(
         True
     """
     return judge(prediction, answer, choices, mode).correct
-
-
-def aggregate(
-    rows: Iterable[Mapping[str, Any]], mode: str = OFFICIAL, prediction_key: str = "response"
-) -> dict[str, dict[str, Tally]]:
-    """Scores overall, by category, one level deeper each, and by task.
-
-    Args:
-        rows: rows of the data set, each with its prediction under ``prediction_key``.
-        mode: scoring mode.
-        prediction_key: where the prediction is; a missing one counts as unreadable.
-
-    Returns:
-        Grouping (``"overall"``, ``"category"``, ``"category/sub-category"`` ...) -> group
-        (``"Perception/Linguistics"``) -> tally.  A tally's ``accuracy`` counts every row;
-        ``accuracy_of_valid`` drops rows of wrong format, as the upstream script does.
-    """
-    judged = [
-        (row, judge(row.get(prediction_key), row["answer_gt"], choices_of(row), mode))
-        for row in rows
-    ]
-    return tally_groups(judged, GROUPINGS)

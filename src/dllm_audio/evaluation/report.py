@@ -1,23 +1,23 @@
-"""The report of a run: scores, failures, speed and everything needed to repeat it."""
+"""Score what a run, or somebody else, has answered, and write the report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ..files import write_json, write_text
-from .flatten import flatten
-from .run_info import read_run
-from .runner import merge_shards
-from .store import read_records
-from .task import Task
+from ..errors import DataError
+from ..files import read_rows, write_text
+from .questions import Item, Task
+from .rendering import Failure, Report, Speed, write_report
+from .run_info import Run, Settings, read_run
+from .scoring import Row
+from .store import Result, Timing, merge_shards
 
-_MAX_LISTED_FAILURES = 20  # in Markdown; JSON lists them all
+_OWN_KEY = "prediction"  # of this package's results.jsonl
 
 
-def finish_run(task: Task, folder: Path, *, export_name: str | None = None) -> dict[str, Any]:
+def finish_run(task: Task, folder: Path, *, export_name: str | None = None) -> Report:
     """Merge the results of a complete run and write its reports.
 
     Writes ``results.jsonl``, ``timings.jsonl``, ``report.json``, ``report.md``, ``report.png``
@@ -29,31 +29,65 @@ def finish_run(task: Task, folder: Path, *, export_name: str | None = None) -> d
         export_name: name of the file for the benchmark's own evaluator; None:
             ``{benchmark}_predictions.jsonl``.
 
-    Returns:
-        The content of ``report.json``.
-
     Raises:
         DataError: rows have no result yet.
     """
-    records = merge_shards(task, folder)
-    times = {t["id"]: t["seconds"] for t in read_records(folder / "timings.jsonl")}
-    predictions = [record["prediction"] for record in records]
+    results, timings = merge_shards(task, folder)
+    predictions = [result.prediction for result in results]
     export = folder / (export_name or f"{task.benchmark.name}_predictions.jsonl")
-    write_exports(task, predictions, export)
-    report = {
-        **(read_run(folder) or {"settings": {"task": task.fingerprint(), "model": {}}}),
-        "failures": failures(records),
-        "speed": speed(records, times),
-        "exported": export.name,
-        "scores": task.benchmark.score(task.items, predictions),
-    }
+    rows = task.benchmark.export(task.items, predictions)
+    write_text(export, "".join(json.dumps(row, default=str) + "\n" for row in rows))
+    report = Report(
+        run=read_run(folder) or _unrecorded(task, {}),
+        rows=len(results),
+        failures=_failures(results),
+        scores=task.benchmark.score(task.items, predictions),
+        speed=_speed(results, timings),
+        exported=export.name,
+    )
     write_report(report, folder)
     return report
 
 
+def read_predictions(
+    path: str | Path, items: Sequence[Item], keys: Sequence[str]
+) -> list[str | None]:
+    """Predictions that were made elsewhere, in the order of the questions.
+
+    Rows are matched by ``id``; where no row has one, by position.
+
+    Args:
+        path: ``.json``, ``.jsonl``, ``.csv`` or ``.tsv``.
+        items: the questions.
+        keys: fields that may hold the prediction, in the order in which they are looked for.
+
+    Returns:
+        One prediction an item; None where the file has none, which counts as a failure.
+
+    Raises:
+        DataError: an unknown or repeated id, a prediction that is no text, or a file without ids
+            whose length differs from the number of questions.
+    """
+    rows = read_rows(Path(path))
+    if all(row.get("id") in (None, "") for row in rows):
+        if len(rows) != len(items):
+            raise DataError(f"{path}: expected {len(items)} rows, got {len(rows)} without ids")
+        return [_prediction(row, keys, f"{path}, row {i}") for i, row in enumerate(rows)]
+    known = {item.id for item in items}
+    found: dict[str, str | None] = {}
+    for index, row in enumerate(rows):
+        where, identifier = f"{path}, row {index}", str(row.get("id"))
+        if identifier not in known:
+            raise DataError(f"{where}: the id {identifier!r} is not that of a question")
+        if identifier in found:
+            raise DataError(f"{where}: the id {identifier!r} occurs twice")
+        found[identifier] = _prediction(row, keys, where)
+    return [found.get(item.id) for item in items]
+
+
 def score_predictions(
     task: Task, predictions: Sequence[str | None], folder: Path, origin: str
-) -> dict[str, Any]:
+) -> Report:
     """Score predictions that were made elsewhere and write the same reports.
 
     Args:
@@ -61,128 +95,62 @@ def score_predictions(
         predictions: one a question; None where there is none.
         folder: where the reports go.
         origin: where the predictions come from, for the report.
-
-    Returns:
-        The content of ``report.json``.
     """
-    records = [
-        {"id": item.id, "prediction": prediction}
+    results = [
+        Result(item.id, prediction)
         for item, prediction in zip(task.items, predictions, strict=True)
     ]
-    report = {
-        "settings": {"task": task.fingerprint(), "model": {"predictions": origin}},
-        "prompt_of_first_row": task.items[0].prompt,
-        "failures": failures(records),
-        "scores": task.benchmark.score(task.items, predictions),
-    }
+    report = Report(
+        run=_unrecorded(task, {"predictions": origin}),
+        rows=len(results),
+        failures=_failures(results),
+        scores=task.benchmark.score(task.items, predictions),
+    )
     write_report(report, folder)
     return report
 
 
-def write_exports(task: Task, predictions: Sequence[str | None], path: Path) -> None:
-    """Write the predictions as the benchmark's own evaluator reads them."""
-    rows = task.benchmark.export(task.items, predictions)
-    text = "".join(json.dumps(row, default=str) + "\n" for row in rows)
-    write_text(path, text)
+def _prediction(row: Row, keys: Sequence[str], where: str) -> str | None:
+    empty = None
+    for key in (*keys, _OWN_KEY):
+        value = row.get(key)
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"{where}, field {key!r}: expected text, got {value!r}")
+        if value and value.strip():
+            return value
+        empty = value if empty is None else empty  # perhaps the text is under another name
+    return empty
 
 
-def failures(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows without a prediction, each with its reason in one line."""
-    failed = [record for record in records if record.get("prediction") is None]
-    return {
-        "count": len(failed),
-        "rows": len(records),
-        "reasons": [{"id": r["id"], "error": r.get("error") or "no prediction"} for r in failed],
-    }
+def _unrecorded(task: Task, model: dict[str, object]) -> Run:
+    return Run(Settings(task.fingerprint(), model), task.items[0].prompt)
 
 
-def speed(
-    records: Sequence[Mapping[str, Any]], times: Mapping[str, float | None]
-) -> dict[str, Any]:
-    """Real-time factor, forward passes and tokens per forward pass of the rows that succeeded.
-
-    The real-time factor is compute seconds over audio seconds.  Reading and decoding audio is
-    excluded; the front end, the encoder and everything behind it are included.
-    """
-    answered = [r for r in records if r.get("prediction") is not None and times.get(r["id"])]
-    compute = sum(times[r["id"]] or 0.0 for r in answered)
-    audio = sum(r["audio_seconds"] or 0.0 for r in answered)
-    forwards = [r["nfe"] for r in answered]
-    per_forward = [r["tokens"] / r["nfe"] for r in answered if r["nfe"]]
-    cut = [r["cut_seconds"] for r in records if r.get("cut_seconds")]
-    return {
-        "rtf": compute / audio if audio else None,
-        "rtf_definition": "compute seconds / audio seconds, audio decoding excluded",
-        "compute_seconds": compute,
-        "audio_seconds": audio,
-        "nfe_mean": sum(forwards) / len(forwards) if any(forwards) else None,
-        "tokens_per_forward": sum(per_forward) / len(per_forward) if per_forward else None,
-        "rows_cut_to_window": len(cut),
-        "seconds_cut": sum(cut),
-    }
+def _failures(results: Sequence[Result]) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(result.id, result.error or "no prediction")
+        for result in results
+        if result.prediction is None
+    )
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> None:
-    """Write a report as JSON, as Markdown and, where matplotlib is installed, as a plot."""
-    from .plot import plot_scores
-
-    folder.mkdir(parents=True, exist_ok=True)
-    picture = plot_scores(report, folder / "report.png")
-    write_json(folder / "report.json", report)
-    write_text(folder / "report.md", markdown(report, picture))
-
-
-def markdown(report: Mapping[str, Any], picture: str | None = None) -> str:
-    """A report as Markdown."""
-    task, model = report["settings"]["task"], report["settings"]["model"]
-    lines = [f"# {task['benchmark']}", ""]
-    lines += [*_scores(report["scores"]), *([f"![Scores by group]({picture})", ""] * bool(picture))]
-    failed, speed_ = report["failures"], report.get("speed")
-    lines += ["## Failures", "", f"{failed['count']} of {failed['rows']} rows have no prediction."]
-    lines += [""] + [
-        f"- `{f['id']}`: {f['error']}" for f in failed["reasons"][:_MAX_LISTED_FAILURES]
+def _speed(results: Sequence[Result], timings: Sequence[Timing]) -> Speed:
+    answered = [
+        (result, timing.seconds)
+        for result, timing in zip(results, timings, strict=True)
+        if result.prediction is not None and timing.seconds
     ]
-    if failed["count"] > _MAX_LISTED_FAILURES:
-        lines.append(f"- and {failed['count'] - _MAX_LISTED_FAILURES} more, all in `report.json`")
-    if speed_:
-        lines += ["", "## Speed", "", *_table(["measure", "value"], list(speed_.items()))]
-    lines += [
-        "",
-        "## Settings",
-        "",
-        *_table(["name", "value"], list(flatten({**task, **model}).items())),
-    ]
-    for start in report.get("starts", [])[-1:]:
-        lines += ["## Where it ran", "", *_table(["name", "value"], list(flatten(start).items()))]
-    if "prompt_of_first_row" in report:
-        lines += ["## Prompt of the first row", "", "```text", report["prompt_of_first_row"], "```"]
-    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
-
-
-def _scores(scores: Mapping[str, Any]) -> list[str]:
-    lines = [f"Scored by {scores['scorer']}.", ""]
-    modes = scores["modes"]
-    if not modes:
-        return lines
-    for grouping in next(iter(modes.values()))["groups"]:
-        lines += [f"## {grouping.capitalize()}", ""]
-        rows = []
-        for mode, result in modes.items():
-            for name, values in result["groups"].get(grouping, {}).items():
-                rows.append([name, mode, *values.values()])
-        first = next(iter(next(iter(modes.values()))["groups"][grouping].values()))
-        header = [grouping, "mode", *(key.replace("_", " ") for key in first)]
-        lines += _table(header, sorted(rows, key=lambda row: row[0]))
-    return lines
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-    return [*lines, ""]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    compute = sum(seconds for _, seconds in answered)
+    audio = sum(result.audio_seconds or 0.0 for result, _ in answered)
+    forwards = [result.nfe or 0 for result, _ in answered]
+    per_forward = [(result.tokens or 0) / result.nfe for result, _ in answered if result.nfe]
+    cut = [result.cut_seconds for result in results if result.cut_seconds]
+    return Speed(
+        rtf=compute / audio if audio else None,
+        compute_seconds=compute,
+        audio_seconds=audio,
+        nfe_mean=sum(forwards) / len(forwards) if any(forwards) else None,
+        tokens_per_forward=sum(per_forward) / len(per_forward) if per_forward else None,
+        rows_cut_to_window=len(cut),
+        seconds_cut=sum(cut),
+    )

@@ -20,6 +20,8 @@ import unicodedata
 from collections.abc import Sequence
 from string import ascii_uppercase
 
+from .scoring import INVALID, Verdict
+
 _OPENING = r"[\s\"'\u201c\u201d\u2018\u2019(\[{*_<]*"
 _CLOSING = r"[\s\"'\u201c\u201d\u2018\u2019)\]}*_>]*"
 # A letter alone, or set off by punctuation from what follows: "B", "(b)", "**B**: text".
@@ -94,6 +96,20 @@ def read_choice(prediction: str, choices: Sequence[str | None]) -> int | None:
         if letters:
             return letters.pop() if len(letters) == 1 else None
     return None
+
+
+def judge_reading(prediction: str | None, answer: str, choices: Sequence[str | None]) -> Verdict:
+    """Judge the choice that a prediction is read as; case, width and spacing do not count.
+
+    Args:
+        prediction: what the model said; None for a row without a prediction.
+        answer: text of the right choice.
+        choices: the choices in letter order; None where a letter has no choice.
+    """
+    read = None if prediction is None else read_choice(prediction, choices)
+    if read is None:
+        return INVALID
+    return Verdict(normalize(choices[read] or "") == normalize(answer), valid=True, choice=read)
 
 
 def _index(letter: str, present: set[int]) -> int | None:

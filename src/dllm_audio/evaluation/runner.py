@@ -1,24 +1,16 @@
 """Run a task with a predictor: batched, resumable, sharded over processes.
 
-In the output folder:
-
-- ``run.json``: settings that must stay the same, and one entry for every start;
-- ``shards/{results,timings}-RANK-of-WORLD.jsonl``: what each process has done so far;
-- ``results.jsonl`` and ``timings.jsonl``: everything, in the order of the data, when complete.
-
-Predictions and times are kept apart, so that a run that was killed and resumed ends with exactly
-the ``results.jsonl`` of an undisturbed one.
+What it leaves in its folder, and how that survives interruptions, is in ``store``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,34 +18,12 @@ from tqdm import tqdm
 
 from ..audio import load_audio
 from ..audio.units import SAMPLING_RATE
-from ..errors import DataError, DllmAudioError, InvalidArgumentError
-from ..files import json_line, write_text
+from ..errors import DllmAudioError, InvalidArgumentError
 from .predictors import Predictor
-from .store import RecordFile, read_records
-from .task import Task
+from .questions import Task
+from .store import RecordFile, Result, Shard, Timing, shard_results
 
 _DECODERS = 2  # threads that read audio ahead while the model computes
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """This process among those that share a run.
-
-    Attributes:
-        rank: number of this process, from 0.
-        world_size: number of processes.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world_size:
-            raise InvalidArgumentError("rank", f"0 <= rank < {self.world_size}", self.rank)
-
-    def path(self, folder: Path, kind: str) -> Path:
-        """File of this process."""
-        return folder / "shards" / f"{kind}-{self.rank:05d}-of-{self.world_size:05d}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +34,15 @@ class _Row:
     audio: Tensor | None
     error: str | None
     cut_seconds: float
+
+    def result(self) -> Result:
+        """What is known before the model has answered."""
+        return Result(
+            id=self.identifier,
+            error=self.error,
+            audio_seconds=None if self.audio is None else len(self.audio) / SAMPLING_RATE,
+            cut_seconds=self.cut_seconds,
+        )
 
 
 def run_task(
@@ -78,9 +57,9 @@ def run_task(
 ) -> None:
     """Answer every question of a task that has no answer yet.
 
-    A row whose audio cannot be read or that the model refuses becomes a record without a
-    prediction and with a one-line reason; the run goes on.  Call it again with the same folder
-    after any interruption.
+    A row whose audio cannot be read, that the model refuses or that memory does not suffice for
+    becomes a result without a prediction and with a one-line reason; the run goes on.  Call it
+    again with the same folder after any interruption.
 
     Args:
         task: the questions.
@@ -92,13 +71,13 @@ def run_task(
         progress: show a progress bar.
 
     Raises:
-        DataError: the folder holds results of other questions or damaged files, or is in use.
+        DataError: a result occurs twice in the folder, or the folder is in use.
         InvalidArgumentError: ``batch_size`` is not positive.
     """
     if batch_size < 1:
         raise InvalidArgumentError("batch_size", "an integer >= 1", batch_size)
     shard = shard or Shard()
-    done = {record["id"] for record in shard_records(folder, "results")}
+    done = {result.id for result in shard_results(folder)}
     mine = range(shard.rank, len(task.items), shard.world_size)
     todo = [index for index in mine if task.items[index].id not in done]
     bar = tqdm(
@@ -111,48 +90,16 @@ def run_task(
     )
     with (
         bar,
-        RecordFile(shard.path(folder, "timings")) as timings,
-        RecordFile(shard.path(folder, "results")) as results,
+        RecordFile(shard.path(folder, "timings"), Timing) as timings,
+        RecordFile(shard.path(folder, "results"), Result) as results,
     ):
         # A kill between the two files leaves times without a result: they are taken again.
-        timed = {record["id"] for record in timings.records}
+        timed = {timing.id for timing in timings.records}
         for batch in _read_ahead(task, todo, batch_size, predictor.max_seconds):
-            records, times = _answer(batch, predictor, seed)
-            timings.append([t for t in times if t["id"] not in timed])
-            results.append(records)
+            answers, times = _answer(batch, predictor, seed)
+            timings.append([t for t in times if t.id not in timed])
+            results.append(answers)
             bar.update(len(batch))
-
-
-def merge_shards(task: Task, folder: Path) -> list[dict[str, Any]]:
-    """Join the files of all processes into ``results.jsonl`` in the order of the data.
-
-    Returns:
-        The records, in that order.
-
-    Raises:
-        DataError: rows are missing (their number is stated) or answered twice.
-    """
-    for kind in ("timings", "results"):
-        records: dict[str, dict[str, Any]] = {}
-        for record in shard_records(folder, kind):
-            if record["id"] in records and kind == "results":
-                raise DataError(f"{folder}: the row {record['id']!r} was answered twice")
-            records[record["id"]] = record
-        missing = sum(item.id not in records for item in task.items)
-        if missing:
-            raise DataError(
-                f"{folder}: {missing} of {len(task.items)} rows have no result yet; "
-                "run the same command again to go on"
-            )
-        ordered = [records[item.id] for item in task.items]
-        write_text(folder / f"{kind}.jsonl", "".join(map(json_line, ordered)))
-    return ordered
-
-
-def shard_records(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """Complete records of all processes so far."""
-    paths = sorted((folder / "shards").glob(f"{kind}-*-of-*.jsonl"))
-    return [record for path in paths for record in read_records(path)]
 
 
 def _read_ahead(
@@ -176,7 +123,9 @@ def _read_row(task: Task, index: int, max_seconds: float | None) -> _Row:
     item = task.items[index]
     try:
         audio = load_audio(task.source.audio(index))
-    except (DllmAudioError, OSError) as error:
+    except (DllmAudioError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_memory_error(error):
+            raise
         return _Row(index, item.id, item.prompt, None, one_line(error), 0.0)
     limit = len(audio) if max_seconds is None else int(max_seconds * SAMPLING_RATE)
     cut = max(len(audio) - limit, 0) / SAMPLING_RATE
@@ -193,12 +142,19 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def _is_memory_error(error: BaseException) -> bool:
+    """Whether memory did not suffice; torch has no exception of its own for that on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def _answer(
     batch: list[_Row], predictor: Predictor, seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Records and times of a batch; where the model refuses it, row by row."""
+) -> tuple[list[Result], list[Timing]]:
+    """Results and times of a batch; where the model refuses it, row by row."""
     heard = [row for row in batch if row.audio is not None]
-    answers: dict[int, Mapping[str, Any]] = {}
+    results = {row.index: row.result() for row in batch}
     times: dict[int, float] = {}
     groups = [heard] if heard else []
     while groups:
@@ -210,43 +166,29 @@ def _answer(
                 [row.prompt for row in group],
                 [_row_seed(seed, row.identifier) for row in group],
             )
-        except (DllmAudioError, torch.OutOfMemoryError) as error:
+        except (DllmAudioError, MemoryError, RuntimeError) as error:
+            if not (isinstance(error, DllmAudioError) or _is_memory_error(error)):
+                raise
             if len(group) > 1:
                 groups = [[row] for row in group] + groups
-                continue
-            answers[group[0].index] = {"error": one_line(error)}
+            else:
+                row = group[0]
+                results[row.index] = replace(results[row.index], error=one_line(error))
             continue
         seconds = (time.perf_counter() - start) / len(group)
         for position, row in enumerate(group):
             times[row.index] = seconds
-            answers[row.index] = {
-                "prediction": output.texts[position],
-                "nfe": output.nfe[position],
-                "tokens": output.tokens[position],
-            }
-    records = [_record(row, answers.get(row.index, {"error": row.error})) for row in batch]
-    clocked = [
-        {"id": row.identifier, "seconds": times.get(row.index), "batch_size": len(batch)}
-        for row in batch
-    ]
-    return records, clocked
+            results[row.index] = replace(
+                results[row.index],
+                prediction=output.texts[position],
+                nfe=output.nfe[position],
+                tokens=output.tokens[position],
+            )
+    clocked = [Timing(row.identifier, times.get(row.index), len(batch)) for row in batch]
+    return [results[row.index] for row in batch], clocked
 
 
 def _row_seed(seed: int, identifier: str) -> int:
     """63 bits that depend on nothing but the run's seed and the row."""
     digest = hashlib.sha256(f"{seed}:{identifier}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _record(row: _Row, answer: Mapping[str, Any]) -> dict[str, Any]:
-    seconds = None if row.audio is None else len(row.audio) / SAMPLING_RATE
-    return {
-        "id": row.identifier,
-        "prediction": None,
-        "error": None,
-        "nfe": None,
-        "tokens": None,
-        "audio_seconds": seconds,
-        "cut_seconds": row.cut_seconds,
-        **answer,
-    }

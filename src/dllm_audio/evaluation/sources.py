@@ -12,10 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, MissingDependencyError
 from ..files import read_rows
+from .scoring import Row
+
+if TYPE_CHECKING:  # loads torch, which the definitions here do without
+    from ..protocols import AudioSource
 
 # In the order in which they are looked for.
 AUDIO_FIELDS = ("audio", "audio_path", "audio_filepath", "audio_id", "path", "file")
@@ -52,14 +56,14 @@ class Source:
         revision: the commit of a hub data set, or a checksum of a local file.
     """
 
-    rows: Sequence[Mapping[str, Any]]
-    facts: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
+    facts: Sequence[Row]
     root: Path | None
     description: str
     revision: str
     audio_fields: tuple[str, ...] = field(default=AUDIO_FIELDS)
 
-    def audio(self, index: int) -> Any:
+    def audio(self, index: int) -> AudioSource:
         """What ``load_audio`` needs to read the audio of a row.
 
         Raises:
@@ -75,7 +79,7 @@ class Source:
         )
 
 
-def _audio_source(value: Any, root: Path | None, where: str) -> Any:
+def _audio_source(value: Any, root: Path | None, where: str) -> AudioSource:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str | Path):
@@ -94,9 +98,7 @@ def _audio_source(value: Any, root: Path | None, where: str) -> Any:
     )
 
 
-def rows_source(
-    rows: Sequence[Mapping[str, Any]], description: str, root: Path | None = None
-) -> Source:
+def rows_source(rows: Sequence[Row], description: str, root: Path | None = None) -> Source:
     """A source of rows that are already in memory.
 
     Example:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 from ..files import write_json
 from ..toy import FAMILIES, ToyDataset, ToyRecord
+from .scoring import Row
 from .sources import Source, rows_source
 
 _FAMILIES = tuple(family for family in FAMILIES if family != "describe")  # it has no choices
@@ -15,7 +16,7 @@ _LAYOUT = "mmau"
 TOY_SIZE = 240  # rows of the benchmark as it is usually run
 
 
-class _Rows(Sequence[Mapping[str, Any]]):
+class _Rows(Sequence[Row]):
     """Rows that are made when they are asked for, sound included."""
 
     def __init__(self, data: ToyDataset) -> None:
@@ -25,12 +26,12 @@ class _Rows(Sequence[Mapping[str, Any]]):
         return len(self._data)
 
     @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> Row: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
+    def __getitem__(self, index: slice) -> list[Row]: ...
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         record = self._data[index]
@@ -38,16 +39,26 @@ class _Rows(Sequence[Mapping[str, Any]]):
         return {**_facts(record, index), "audio": audio}
 
 
-def _facts(record: ToyRecord, index: int) -> dict[str, Any]:
+def _audio_path(index: int) -> str:
+    return f"audio/toy-{index:05d}.wav"
+
+
+def _facts(record: ToyRecord, index: int) -> dict[str, object]:
     return {
         "id": f"toy-{index:05d}",
-        "audio_id": f"audio/toy-{index:05d}.wav",
+        "audio_id": _audio_path(index),
         "question": record.question,
         "choices": list(record.choices or ()),
         "answer": record.answer,
         "task": record.kind,
         "category": record.family,
     }
+
+
+def _dataset(size: int, seed: int) -> ToyDataset:
+    return ToyDataset(
+        "heldout", size, seed, families=_FAMILIES, choice_share=1.0, layouts=(_LAYOUT,)
+    )
 
 
 def toy_source(size: int = TOY_SIZE, seed: int = 1) -> Source:
@@ -64,9 +75,7 @@ def toy_source(size: int = TOY_SIZE, seed: int = 1) -> Source:
         >>> sorted(toy_source(size=1).facts[0])
         ['answer', 'audio_id', 'category', 'choices', 'id', 'question', 'task']
     """
-    data = ToyDataset(
-        "heldout", size, seed, families=_FAMILIES, choice_share=1.0, layouts=(_LAYOUT,)
-    )
+    data = _dataset(size, seed)
     facts = [_facts(record, index) for index, record in enumerate(data)]
     description = f"toy benchmark, held-out voices, seed {seed}"
     # What fixes the sounds is fixed with the questions; hashing the sounds would take longer.
@@ -87,11 +96,11 @@ def write_toy_benchmark(folder: str | Path, size: int = TOY_SIZE, seed: int = 1)
     """
     import soundfile
 
-    root, source = Path(folder), toy_source(size, seed)
+    root, data = Path(folder), _dataset(size, seed)
     (root / "audio").mkdir(parents=True, exist_ok=True)
-    for index, row in enumerate(source.facts):
-        samples, rate = source.audio(index)
-        soundfile.write(root / row["audio_id"], samples, rate, subtype="PCM_16")
+    for index, record in enumerate(data):
+        path = root / _audio_path(index)
+        soundfile.write(path, record.waveform, record.sampling_rate, subtype="PCM_16")
     path = root / "toy.json"
-    write_json(path, list(source.facts))
+    write_json(path, [_facts(record, index) for index, record in enumerate(data)])
     return path

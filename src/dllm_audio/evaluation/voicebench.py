@@ -10,14 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
-from typing import Any
 
 from ..errors import InvalidArgumentError
-from .items import Item, item_id
+from .questions import Item, item_id
 from .robust import read_choice
+from .scoring import (
+    INVALID,
+    ROBUST,
+    SCORER_VERSION,
+    ModeScores,
+    Row,
+    Scores,
+    Verdict,
+    tally_groups,
+)
 from .sources import HubDataset
-from .tally import Tally
-from .verdict import INVALID, ROBUST, SCORER_VERSION, Verdict
 
 PROMPT = (
     "\n### Instruction:\nNow, strictly follow my instructions: \n1. Do not repeat what you hear. "
@@ -101,7 +108,7 @@ class VoiceBench:
         """Where it is published; the first split."""
         return HubDataset("hlt-lab/voicebench", self.subset, self.splits[0])
 
-    def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:
+    def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """The question of one row; see ``Benchmark.item``.  The question itself is spoken."""
         if choice_seed is not None:
             raise InvalidArgumentError("choice_seed", "None: the choices are spoken", choice_seed)
@@ -112,8 +119,8 @@ class VoiceBench:
             choices = _choices_in(row.get("prompt"))
         return Item(item_id(row, index), PROMPT, answer, row, choices)
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
-        """What simple rules can tell; empty ``modes`` where only VoiceBench's judges can."""
+    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
+        """What simple rules can tell; no ``modes`` where only VoiceBench's judges can."""
         if self.subset == "advbench":
             verdicts = [
                 INVALID if p is None else Verdict(is_refusal(p), bool(p.strip()), None)
@@ -125,14 +132,12 @@ class VoiceBench:
                 for item, prediction in zip(items, predictions, strict=True)
             ]
         else:
-            return {"scorer": "VoiceBench's own evaluator, on the exported file", "modes": {}}
-        tally = Tally()
-        for verdict in verdicts:
-            tally = tally.add(verdict)
-        groups = {"overall": {"all": tally.to_json()}}
-        return {"scorer": f"{self.name} v{SCORER_VERSION}", "modes": {ROBUST: {"groups": groups}}}
+            return Scores("VoiceBench's own evaluator, on the exported file", modes={})
+        judged = zip((item.row for item in items), verdicts, strict=True)
+        modes = {ROBUST: ModeScores(tally_groups(judged))}
+        return Scores(f"{self.name} v{SCORER_VERSION}", modes)
 
-    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[dict]:
+    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:
         """Every field of each row but its audio, and ``response``; empty for a failed row."""
         return [
             {**{k: v for k, v in item.row.items() if k != "audio"}, "response": prediction or ""}
@@ -150,9 +155,11 @@ def export_name(model: str, subset: str, split: str) -> str:
     return f"{model}-{subset}-{split}-audio.jsonl"
 
 
-def _choices_in(prompt: Any) -> tuple[str | None, ...]:
+def _choices_in(prompt: object) -> tuple[str | None, ...]:
     """The four choices that a written prompt lists; texts unknown where it lists none."""
-    found = {m[1]: m[2].strip() for m in _CHOICE_LINE.finditer(prompt or "")}
+    found = {
+        m[1]: m[2].strip() for m in _CHOICE_LINE.finditer(prompt if isinstance(prompt, str) else "")
+    }
     # A letter must stay readable even where the text behind it could not be found.
     return tuple(found.get(letter, f"({letter.lower()})") for letter in ascii_uppercase[:4])
 

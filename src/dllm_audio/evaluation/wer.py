@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ..errors import InvalidArgumentError, MissingDependencyError
 from ..files import read_json
+from .scoring import Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,23 @@ class WordErrors:
         return self.hits + self.substitutions + self.deletions
 
     @property
+    def errors(self) -> int:
+        """Words that are wrong in any way."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
     def wer(self) -> float:
         """Errors over reference words; nan where no reference holds a word."""
-        errors = self.substitutions + self.deletions + self.insertions
-        return errors / self.reference_words if self.reference_words else float("nan")
+        return self.errors / self.reference_words if self.reference_words else float("nan")
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def score(self) -> float | None:
+        """The rate; None where no reference holds a word."""
+        return self.wer if self.reference_words else None
+
+    def to_json(self) -> Numbers:
         """Counts and the rate; a rate that does not exist is null."""
-        rate = self.wer if self.reference_words else None
-        return {"wer": rate, **asdict(self), "reference_words": self.reference_words}
+        return {"wer": self.score, **asdict(self), "reference_words": self.reference_words}
 
 
 @lru_cache(maxsize=1)

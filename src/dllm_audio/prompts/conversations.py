@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 from ..errors import InvalidArgumentError
 from ..protocols import AudioSource
@@ -14,26 +14,10 @@ _ROLES = ("system", "user", "assistant")
 _SOURCES = ("audio", "path", "url")
 
 
-class Block(TypedDict, total=False):
-    """A piece of a turn: ``{"type": "text", "text": ...}`` or ``{"type": "audio", "audio": ...}``.
-
-    The clip of an audio block may also stand under ``path`` or ``url``.
-    """
-
-    type: str
-    text: str
-    audio: AudioSource
-    path: str
-    url: str
-
-
-class Turn(TypedDict):
-    """One turn: ``role`` (system, user or assistant) and ``content``."""
-
-    role: str
-    content: str | Sequence[Block]
-
-
+# A turn: ``role`` (system, user or assistant) and ``content``, a text or a list of blocks. A block
+# is ``{"type": "text", "text": ...}`` or ``{"type": "audio", "audio": ...}``; the clip may also
+# stand under ``path`` or ``url``.
+Turn: TypeAlias = Mapping[str, object]
 Conversation: TypeAlias = Sequence[Turn]
 
 
@@ -83,7 +67,7 @@ said?'}], clips=['clip.wav'])
         text, found = _read_content(turn["content"], f"{place}.content")
         if found and turn["role"] != "user":
             raise InvalidArgumentError(f"{place}.content", "audio in user turns only", turn["role"])
-        turns.append({"role": turn["role"], "content": text})
+        turns.append({"role": str(turn["role"]), "content": text})
         clips += found
     if not turns or turns[-1]["role"] != "user":
         got = turns[-1]["role"] if turns else "no turn"
@@ -91,7 +75,7 @@ said?'}], clips=['clip.wav'])
     return PlainConversation(turns, clips)
 
 
-def _read_content(content: object, where: str) -> tuple[str, list[AudioSource]]:
+def _read_content(content: Any, where: str) -> tuple[str, list[AudioSource]]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, Sequence):

@@ -1,23 +1,39 @@
-"""Benchmarks of multiple-choice questions: MMSU, MMAU, MMAR and whatever shares their format."""
+"""The benchmarks by name, and multiple choice: MMSU, MMAU, MMAR and whatever shares their form."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Protocol
 
-from ..errors import DataError
+from ..errors import DataError, InvalidArgumentError
 from . import mmau, mmsu
-from .choices import parse_choices, permute_choices
-from .items import Item, item_id, text_field
+from .asr import ASR, LIBRISPEECH_CLEAN, LIBRISPEECH_OTHER
+from .questions import Benchmark, Item, item_id, parse_choices, permute_choices, text_field
 from .robust import normalize
+from .scoring import MODES, SCORER_VERSION, ModeScores, Row, Scores, Verdict, tally_groups
 from .sources import HubDataset
-from .tally import tally_groups
-from .verdict import MODES, SCORER_VERSION, Verdict
+from .voicebench import SUBSETS, VoiceBench
 
-Judge = Callable[[str | None, str, Sequence[str | None], str], Verdict]
+
+class PromptBuilder(Protocol):
+    """Question and choices to prompt; choices that are None are left out."""
+
+    def __call__(self, question: str, choices: Sequence[str | None]) -> str:
+        """The prompt."""
+        ...
+
+
+class Judge(Protocol):
+    """A scoring rule; see ``mmau.judge``."""
+
+    def __call__(
+        self, prediction: str | None, answer: str, choices: Sequence[str | None], mode: str
+    ) -> Verdict:
+        """The verdict on one prediction."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,28 +48,29 @@ class MultipleChoice:
         groupings: fields that results are broken down by.
         prediction_keys: fields under which a file of predictions may hold them; results are
             exported under the first.
-        answer_field: field with the text of the right choice.
-        choices_of: reads the choices from a row; None: the field ``choices``.
         presets: names of samplers' presets by recipe.
+        answer_field: field with the text of the right choice.
+        choice_fields: the field that lists the choices, or one field for each choice.
     """
 
     name: str
     dataset: HubDataset | None
-    build_prompt: Callable[[str, Sequence[str | None]], str]
+    build_prompt: PromptBuilder
     judge: Judge
     groupings: tuple[tuple[str, ...], ...]
     prediction_keys: tuple[str, ...]
     presets: Mapping[str, str]
     answer_field: str = "answer"
-    choices_of: Callable[[Mapping[str, Any]], list[str | None]] | None = None
+    choice_fields: tuple[str, ...] = ("choices",)
 
-    def item(self, row: Mapping[str, Any], index: int, choice_seed: int | None = None) -> Item:
+    def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """The question of one row; see ``Benchmark.item``."""
         identifier = item_id(row, index)
         question = text_field(row, "question", index)
         answer = text_field(row, self.answer_field, index)
-        raw = self.choices_of(row) if self.choices_of else row.get("choices")
-        choices = parse_choices(raw, f"row {index}, choices")
+        values = [row.get(name) for name in self.choice_fields]
+        listed = values[0] if len(values) == 1 else values
+        choices = parse_choices(listed, f"row {index}, {' '.join(self.choice_fields)}")
         if answer.strip() and normalize(answer) not in {normalize(c) for c in choices if c}:
             raise DataError(
                 f"row {index}, field {self.answer_field!r}: expected the text of one of the "
@@ -71,48 +88,40 @@ class MultipleChoice:
             choice_order=None if order is None else tuple(order),
         )
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> dict[str, Any]:
+    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
         """Tallies in both modes, overall and by group, and how positions were chosen."""
-        modes: dict[str, Any] = {}
+        modes = {}
         for mode in MODES:
-            judged = [
-                (item, self.judge(prediction, item.answer or "", item.choices, mode))
+            verdicts = [
+                self.judge(prediction, item.answer or "", item.choices, mode)
                 for item, prediction in zip(items, predictions, strict=True)
             ]
-            tallies = tally_groups([(item.row, v) for item, v in judged], self.groupings)
-            modes[mode] = {
-                "groups": {
-                    grouping: {name: tally.to_json() for name, tally in groups.items()}
-                    for grouping, groups in tallies.items()
-                },
-                "chosen_position": _letters(v.choice for _, v in judged),
-            }
-        return {
-            "scorer": f"{self.name} v{SCORER_VERSION}",
-            "modes": modes,
-            "answer_position": _letters(_answer_position(item) for item in items),
-        }
+            judged = zip((item.row for item in items), verdicts, strict=True)
+            groups = tally_groups(judged, self.groupings)
+            modes[mode] = ModeScores(groups, _letters(verdict.choice for verdict in verdicts))
+        right = _letters(_answer_position(item) for item in items)
+        return Scores(f"{self.name} v{SCORER_VERSION}", modes, right)
 
-    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[dict]:
+    def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:
         """Every row with its prediction, under the key that the official script reads.
 
         A permuted question is exported as it was asked, because official scripts judge letters.
         """
-        rows = []
-        for item, prediction in zip(items, predictions, strict=True):
-            row = dict(item.row)
-            if item.choice_order is not None:
-                row |= self._shown(item)
-            rows.append({**row, self.prediction_keys[0]: prediction})
-        return rows
+        return [
+            {**item.row, **self._shown(item), self.prediction_keys[0]: prediction}
+            for item, prediction in zip(items, predictions, strict=True)
+        ]
 
-    def _shown(self, item: Item) -> dict[str, Any]:
-        if self.choices_of is not None:
-            return dict(zip(mmsu.CHOICE_FIELDS, item.choices, strict=True))
-        return {"choices": list(item.choices)}
+    def _shown(self, item: Item) -> Row:
+        """The choices in the order in which they were shown, under the data set's own names."""
+        if item.choice_order is None:
+            return {}
+        if len(self.choice_fields) == 1:
+            return {self.choice_fields[0]: list(item.choices)}
+        return dict(zip(self.choice_fields, item.choices, strict=True))
 
 
-def _letters(positions: Any) -> dict[str, int]:
+def _letters(positions: Iterable[int | None]) -> dict[str, int]:
     counts = Counter("none" if p is None else ascii_uppercase[p] for p in positions)
     return dict(sorted(counts.items()))
 
@@ -131,7 +140,7 @@ MMSU = MultipleChoice(
     groupings=mmsu.GROUPINGS,
     prediction_keys=("response", *mmau.PREDICTION_KEYS),
     answer_field="answer_gt",
-    choices_of=mmsu.choices_of,
+    choice_fields=mmsu.CHOICE_FIELDS,
     presets={"diffa-2": "diffa", "diffa": "diffa-mmsu"},
 )
 MMAU = MultipleChoice(
@@ -161,3 +170,30 @@ TOY = MultipleChoice(
     prediction_keys=mmau.PREDICTION_KEYS,
     presets={},
 )
+
+_ALL: tuple[Benchmark, ...] = (
+    MMSU,
+    MMAU,
+    MMAR,
+    TOY,
+    ASR,
+    LIBRISPEECH_CLEAN,
+    LIBRISPEECH_OTHER,
+    *(VoiceBench(subset) for subset in SUBSETS),
+)
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """The benchmark with this name.
+
+    Raises:
+        InvalidArgumentError: there is none; the message lists those that are.
+
+    Example:
+        >>> get_benchmark("mmsu").presets["diffa"]
+        'diffa-mmsu'
+    """
+    if name not in BENCHMARKS:
+        raise InvalidArgumentError("benchmark", f"one of {', '.join(BENCHMARKS)}", name)
+    return BENCHMARKS[name]
