@@ -311,13 +311,6 @@ def test_tensors_that_do_not_belong_are_named(saved):
         WhisperEncoder.from_pretrained(saved)
 
 
-def test_a_pickle_is_not_read(saved):
-    torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
-    (saved / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="safetensors"):
-        WhisperEncoder.from_pretrained(saved)
-
-
 def test_a_shard_outside_the_directory_is_refused(tmp_path):
     model = WhisperModel(tiny_config())
     directory = save_model(model, tmp_path / "model", max_shard_size="8KB")
@@ -394,3 +387,21 @@ def test_runs_on_a_gpu(saved):
     torch.testing.assert_close(
         output.last_hidden_state.cpu(), expected.last_hidden_state, atol=1e-4, rtol=1e-4
     )
+
+
+def test_a_folder_with_a_pickle_alone_is_read_without_running_code(saved: Path) -> None:
+    expected = WhisperEncoder.from_pretrained(saved).state_dict()
+    weights = load_file(saved / "model.safetensors")
+    (saved / "model.safetensors").unlink()
+    torch.save(weights, saved / "pytorch_model.bin")
+    read = WhisperEncoder.from_pretrained(saved).state_dict()
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[name], expected[name]) for name in expected)
+    torch.save({"model.encoder.conv1.bias": Path("x")}, saved / "pytorch_model.bin")
+    with pytest.raises(UnsafeCheckpointError, match="pytorch_model"):
+        WhisperEncoder.from_pretrained(saved)
+    (saved / "pytorch_model.bin").unlink()
+    torch.save(weights, saved.parent / "outside.bin")
+    (saved / "pytorch_model.bin").symlink_to(saved.parent / "outside.bin")
+    with pytest.raises(UnsafeCheckpointError, match="outside its folder"):
+        WhisperEncoder.from_pretrained(saved)

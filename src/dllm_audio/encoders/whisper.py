@@ -78,7 +78,8 @@ class WhisperEncoder(nn.Module):
     ) -> WhisperEncoder:
         """Load the encoder half of a Whisper checkpoint in transformers' layout.
 
-        Only safetensors are read (sharded too), strictly, and only the encoder's tensors.
+        Safetensors are read (sharded too), or where there are none a ``pytorch_model.bin``, without
+        running code; strictly, and only the encoder's tensors.
 
         Args:
             id_or_dir: local directory or hub id, such as ``"openai/whisper-small"``.

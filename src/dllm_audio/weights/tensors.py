@@ -11,8 +11,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .files import SINGLE_FILE, find_weight_files, index_file, weight_map_of
+from .files import SINGLE_FILE, check_inside, find_weight_files, index_file, weight_map_of
 from .filling import shorten
+from .pickles import check_tensors, read_pickle
+
+PICKLE = "pytorch_model.bin"
 
 
 def iter_weights(
@@ -21,6 +24,9 @@ def iter_weights(
     wanted: Callable[[str], bool] | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield name and tensor of every weight, one at a time, straight onto ``device``.
+
+    A directory without safetensors may hold a ``pytorch_model.bin``, as older checkpoints do: it
+    is read without running code, whole.
 
     Args:
         source: a directory (see ``find_weight_files``) or one safetensors file.
@@ -32,12 +38,19 @@ def iter_weights(
 
     Raises:
         CheckpointError: a file is missing, damaged, or contradicts the index.
-        UnsafeCheckpointError: a shard lies outside the directory.
+        UnsafeCheckpointError: a shard lies outside the directory, or a pickle holds anything but
+            tensors.
 
     Example:
         >>> shapes = {n: t.shape for n, t in iter_weights("weights/")}  # doctest: +SKIP
     """
     path = Path(source)
+    if path.is_dir() and (path / PICKLE).exists() and not any(path.glob("*.safetensors*")):
+        check_inside(path, path / PICKLE)
+        for name, tensor in check_tensors(path / PICKLE, read_pickle(path / PICKLE)).items():
+            if wanted is None or wanted(name):
+                yield name, tensor.to(device)
+        return
     files = find_weight_files(path) if path.is_dir() else [path]
     seen = _names(files)
     index = index_file(path) if path.is_dir() else None
