@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from .loading import load_audio, load_waveform
 from .log_mel import LogMel
+from .streaming import HeardWindow, WindowStream, stream_windows
 from .windows import AudioWindow, cut_at_pauses
 
-__all__ = ["AudioWindow", "LogMel", "cut_at_pauses", "load_audio", "load_waveform"]
+__all__ = [
+    "AudioWindow",
+    "HeardWindow",
+    "LogMel",
+    "WindowStream",
+    "cut_at_pauses",
+    "load_audio",
+    "load_waveform",
+    "stream_windows",
+]

@@ -29,6 +29,22 @@ def to_mono(samples: object, channel_axis: int | None = None) -> np.ndarray:
         ShapeError: not one or two axes, or not clear which axis is the channels.
         InvalidArgumentError: not real numbers, or a list of integers (which has no width).
     """
+    return mix(samples_by_channel(samples, channel_axis))
+
+
+def samples_by_channel(samples: object, channel_axis: int | None = None) -> np.ndarray:
+    """An array of samples with its channels, where it has such, last: a view of it.
+
+    Args:
+        samples: as for :func:`to_mono`.
+        channel_axis: as there.
+
+    Returns:
+        ``[T]`` or ``[T, C]`` of the dtype that came.
+
+    Raises:
+        EmptyAudioError, ShapeError, InvalidArgumentError: as there.
+    """
     array = _as_array(samples)
     if array.ndim not in (1, 2):
         raise ShapeError("source", "an array [T], [T, C] or [C, T]", f"shape {list(array.shape)}")
@@ -37,13 +53,18 @@ def to_mono(samples: object, channel_axis: int | None = None) -> np.ndarray:
     if array.ndim == 2:
         axis = _channel_axis(array.shape) if channel_axis is None else channel_axis
         array = np.moveaxis(array, axis, 1)
+    return array
+
+
+def mix(array: np.ndarray) -> np.ndarray:
+    """The mean over the channels of samples ``[T]`` or ``[T, C]``: float32 ``[T]``, in [-1, 1)."""
     # What float32 cannot hold becomes infinite here and is the caller's to report.
     with np.errstate(over="ignore", invalid="ignore"):
         waveform = _to_float(array)
         if array.ndim == 2:
             mono = array.shape[1] == 1
             waveform = waveform[:, 0] if mono else waveform.mean(axis=1, dtype=np.float64)
-        return waveform.astype(np.float32)
+        return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
 def _as_array(samples: object) -> np.ndarray:

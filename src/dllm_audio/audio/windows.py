@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import EmptyAudioError, InvalidArgumentError, NonFiniteAudioError, ShapeError
 from .units import CHUNK_LENGTH, SAMPLING_RATE
 
+SEARCH_SECONDS = 5.0  # how far before its limit a window looks for a pause
 _ENERGY_SECONDS = 0.04  # a pause is judged over this span ...
 _ENERGY_HOP_SECONDS = 0.01  # ... at every such step
 
@@ -48,7 +49,7 @@ def cut_at_pauses(
     waveform: Tensor,
     max_seconds: float = CHUNK_LENGTH,
     *,
-    search_seconds: float = 5.0,
+    search_seconds: float = SEARCH_SECONDS,
     sampling_rate: int = SAMPLING_RATE,
 ) -> list[AudioWindow]:
     """Cut a waveform into windows of bounded length, each cut in the quietest place near its end.
@@ -78,21 +79,57 @@ def cut_at_pauses(
         >>> [(w.start, w.end) for w in cut_at_pauses(torch.zeros(50 * 16000), 30.0)]
         [(0.0, 29.98), (29.98, 50.0)]
     """
-    longest = _check(waveform, max_seconds, search_seconds, sampling_rate)
-    search = min(round(search_seconds * sampling_rate), longest // 2)
-    span = max(round(_ENERGY_SECONDS * sampling_rate), 1)
-    hop = max(round(_ENERGY_HOP_SECONDS * sampling_rate), 1)
+    _check_waveform(waveform)
+    rule = CutRule(max_seconds, search_seconds, sampling_rate)
     total = len(waveform)
     edges = [0]
-    while total - edges[-1] > longest:
-        limit = edges[-1] + longest
-        edges.append(_quietest(waveform[limit - search : limit], span, hop) + limit - search)
+    while total - edges[-1] > rule.longest:
+        edges.append(edges[-1] + rule.cut(waveform[edges[-1] : edges[-1] + rule.longest]))
     edges.append(total)
     return [AudioWindow(start, end, sampling_rate) for start, end in pairwise(edges)]
 
 
-def _check(waveform: Tensor, max_seconds: float, search_seconds: float, sampling_rate: int) -> int:
-    """Check the arguments and return the longest window in samples."""
+class CutRule:
+    """Where a window ends of which more follows.
+
+    Args:
+        max_seconds: no window is longer.
+        search_seconds: how far before that limit a pause is looked for.
+        sampling_rate: in Hz.
+        argument: how errors call ``max_seconds``.
+
+    Attributes:
+        longest: samples of the longest window.
+
+    Raises:
+        InvalidArgumentError: a length or rate is out of range.
+    """
+
+    def __init__(
+        self,
+        max_seconds: float,
+        search_seconds: float,
+        sampling_rate: int,
+        argument: str = "max_seconds",
+    ) -> None:
+        if sampling_rate < 1:
+            raise InvalidArgumentError("sampling_rate", "a rate in Hz >= 1", sampling_rate)
+        if not math.isfinite(max_seconds) or math.floor(max_seconds * sampling_rate) < 1:
+            raise InvalidArgumentError(argument, "at least one sample", max_seconds)
+        if not math.isfinite(search_seconds) or search_seconds < 0:
+            raise InvalidArgumentError("search_seconds", "seconds >= 0", search_seconds)
+        self.longest = math.floor(max_seconds * sampling_rate)
+        self._search = min(round(search_seconds * sampling_rate), self.longest // 2)
+        self._span = max(round(_ENERGY_SECONDS * sampling_rate), 1)
+        self._hop = max(round(_ENERGY_HOP_SECONDS * sampling_rate), 1)
+
+    def cut(self, stretch: Tensor) -> int:
+        """Samples of the window, given the ``longest`` samples from its start on."""
+        earliest = len(stretch) - self._search
+        return earliest + _quietest(stretch[earliest:], self._span, self._hop)
+
+
+def _check_waveform(waveform: Tensor) -> None:
     if not isinstance(waveform, Tensor) or not waveform.is_floating_point():
         got = getattr(waveform, "dtype", type(waveform).__name__)
         raise InvalidArgumentError("waveform", "a floating point tensor", got)
@@ -102,13 +139,6 @@ def _check(waveform: Tensor, max_seconds: float, search_seconds: float, sampling
         raise EmptyAudioError("waveform: holds no samples")
     if not waveform.isfinite().all():
         raise NonFiniteAudioError("waveform: holds NaN or infinite samples")
-    if sampling_rate < 1:
-        raise InvalidArgumentError("sampling_rate", "a rate in Hz >= 1", sampling_rate)
-    if not math.isfinite(max_seconds) or math.floor(max_seconds * sampling_rate) < 1:
-        raise InvalidArgumentError("max_seconds", "at least one sample", max_seconds)
-    if not math.isfinite(search_seconds) or search_seconds < 0:
-        raise InvalidArgumentError("search_seconds", "seconds >= 0", search_seconds)
-    return math.floor(max_seconds * sampling_rate)
 
 
 def _quietest(region: Tensor, span: int, hop: int) -> int:
