@@ -50,6 +50,21 @@ def test_markdown_shows_scores_failures_speed_and_settings(folder: Path) -> None
         assert part in text
 
 
+def test_unreadable_answers_are_counted_and_listed(tmp_path: Path) -> None:
+    task = tone_task(25)
+    answers = ["low tone or high tone | noise"] * 23 + ["A", None]
+    report = score_predictions(task, answers, tmp_path, "theirs.json")
+    robust = report.scores.modes["robust"]
+    assert len(robust.unreadable) == 23
+    listed = json.loads((tmp_path / "report.json").read_text())["scores"]["modes"]["robust"]
+    assert listed["unreadable"]["row-0"] == "low tone or high tone | noise"
+    assert "row-24" not in listed["unreadable"]
+    text = (tmp_path / "report.md").read_text()
+    assert "23, which count as wrong" in text
+    assert "- `row-0`: low tone or high tone \\| noise" in text
+    assert "- and 3 more, all in `report.json`" in text
+
+
 def test_the_plot_is_a_picture(folder: Path) -> None:
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
 

@@ -13,7 +13,16 @@ from . import mmau, mmsu
 from .asr import ASR, LIBRISPEECH_CLEAN, LIBRISPEECH_OTHER
 from .questions import Benchmark, Item, item_id, parse_choices, permute_choices, text_field
 from .robust import normalize
-from .scoring import MODES, SCORER_VERSION, ModeScores, Row, Scores, Verdict, tally_groups
+from .scoring import (
+    MODES,
+    SCORER_VERSION,
+    ModeScores,
+    Row,
+    Scores,
+    Verdict,
+    tally_groups,
+    unreadable,
+)
 from .sources import HubDataset
 from .voicebench import SUBSETS, VoiceBench
 
@@ -97,8 +106,11 @@ class MultipleChoice:
                 for item, prediction in zip(items, predictions, strict=True)
             ]
             judged = zip((item.row for item in items), verdicts, strict=True)
-            groups = tally_groups(judged, self.groupings)
-            modes[mode] = ModeScores(groups, _letters(verdict.choice for verdict in verdicts))
+            modes[mode] = ModeScores(
+                tally_groups(judged, self.groupings),
+                _letters(verdict.choice for verdict in verdicts),
+                unreadable((item.id for item in items), predictions, verdicts),
+            )
         right = _letters(_answer_position(item) for item in items)
         return Scores(f"{self.name} v{SCORER_VERSION}", modes, right)
 

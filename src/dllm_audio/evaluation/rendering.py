@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..files import write_json, write_text
 from .run_info import Run, flatten
-from .scoring import Scores
+from .scoring import ROBUST, Scores
 
-_MAX_LISTED_FAILURES = 20  # in Markdown; JSON lists them all
+_MAX_LISTED = 20  # failures and unreadable answers in Markdown; JSON lists them all
+_MAX_SHOWN = 200  # characters of an answer
 _MAX_BARS = 40
 
 
@@ -105,9 +106,10 @@ def markdown(report: Report, picture: str | None = None) -> str:
     if picture:
         lines += [f"![Scores by group]({picture})", ""]
     lines += ["## Failures", "", f"{len(failed)} of {report.rows} rows have no prediction.", ""]
-    lines += [f"- `{each.id}`: {each.error}" for each in failed[:_MAX_LISTED_FAILURES]]
-    if len(failed) > _MAX_LISTED_FAILURES:
-        lines.append(f"- and {len(failed) - _MAX_LISTED_FAILURES} more, all in `report.json`")
+    lines += [f"- `{each.id}`: {each.error}" for each in failed[:_MAX_LISTED]]
+    if len(failed) > _MAX_LISTED:
+        lines.append(f"- and {len(failed) - _MAX_LISTED} more, all in `report.json`")
+    lines += _unreadable(report.scores)
     if report.speed is not None:
         measures = list(asdict(report.speed).items())
         lines += ["", "## Speed", "", *_table(["measure", "value"], measures)]
@@ -118,6 +120,19 @@ def markdown(report: Report, picture: str | None = None) -> str:
         lines += ["## Where it ran", "", *_table(["name", "value"], where)]
     lines += ["## Prompt of the first row", "", "```text", report.run.prompt_of_first_row, "```"]
     return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip() + "\n"
+
+
+def _unreadable(scores: Scores) -> list[str]:
+    """The answers that a person would have to read, where the scorer that reads them is robust."""
+    answers = scores.modes[ROBUST].unreadable if ROBUST in scores.modes else {}
+    if not answers:
+        return []
+    lines = ["", "## Unreadable answers", "", f"{len(answers)}, which count as wrong.", ""]
+    shown = list(answers.items())[:_MAX_LISTED]
+    lines += [f"- `{name}`: {_cell(answer[:_MAX_SHOWN])}" for name, answer in shown]
+    if len(answers) > _MAX_LISTED:
+        lines.append(f"- and {len(answers) - _MAX_LISTED} more, all in `report.json`")
+    return lines
 
 
 def _scores(scores: Scores) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from ..errors import InvalidArgumentError
@@ -13,7 +13,7 @@ ROBUST = "robust"
 MODES = (OFFICIAL, ROBUST)
 
 # Raised whenever a change can alter a verdict; every report records it.
-SCORER_VERSION = 1
+SCORER_VERSION = 2
 
 Row: TypeAlias = Mapping[str, object]  # the fields of one row of a data set
 Numbers: TypeAlias = dict[str, float | int | None]
@@ -110,10 +110,12 @@ class ModeScores:
     Attributes:
         groups: grouping (``"overall"``, ``"category"`` ...) to group to counts.
         chosen_position: how often each letter was chosen; None where there are no choices.
+        unreadable: answers that could not be read as a choice, by the question's id.
     """
 
     groups: Groups
     chosen_position: Mapping[str, int] | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def overall(self) -> Counts:
@@ -129,6 +131,7 @@ class ModeScores:
         made: dict[str, object] = {"groups": groups}
         if self.chosen_position is not None:
             made["chosen_position"] = dict(self.chosen_position)
+            made["unreadable"] = dict(self.unreadable)
         return made
 
 
@@ -182,6 +185,22 @@ def tally_groups(
             name = "/".join(map(str, values))
             groups[name] = groups.get(name, Tally()).add(verdict)
     return {grouping: dict(sorted(groups.items())) for grouping, groups in result.items() if groups}
+
+
+def unreadable(
+    identifiers: Iterable[str], predictions: Iterable[str | None], verdicts: Iterable[Verdict]
+) -> dict[str, str]:
+    """Answers that are there and could not be read, by the question's id.
+
+    Example:
+        >>> unreadable(["1", "2"], ["a or b", None], [INVALID, INVALID])
+        {'1': 'a or b'}
+    """
+    return {
+        identifier: prediction
+        for identifier, prediction, verdict in zip(identifiers, predictions, verdicts, strict=True)
+        if prediction is not None and not verdict.valid
+    }
 
 
 def check_mode(mode: str) -> None:

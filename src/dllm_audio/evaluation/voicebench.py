@@ -23,6 +23,7 @@ from .scoring import (
     Scores,
     Verdict,
     tally_groups,
+    unreadable,
 )
 from .sources import HubDataset
 
@@ -134,7 +135,8 @@ class VoiceBench:
         else:
             return Scores("VoiceBench's own evaluator, on the exported file", modes={})
         judged = zip((item.row for item in items), verdicts, strict=True)
-        modes = {ROBUST: ModeScores(tally_groups(judged))}
+        unread = unreadable((item.id for item in items), predictions, verdicts)
+        modes = {ROBUST: ModeScores(tally_groups(judged), unreadable=unread)}
         return Scores(f"{self.name} v{SCORER_VERSION}", modes)
 
     def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:
@@ -156,12 +158,12 @@ def export_name(model: str, subset: str, split: str) -> str:
 
 
 def _choices_in(prompt: object) -> tuple[str | None, ...]:
-    """The four choices that a written prompt lists; texts unknown where it lists none."""
+    """The four choices that a written prompt lists; empty where it does not."""
     found = {
         m[1]: m[2].strip() for m in _CHOICE_LINE.finditer(prompt if isinstance(prompt, str) else "")
     }
     # A letter must stay readable even where the text behind it could not be found.
-    return tuple(found.get(letter, f"({letter.lower()})") for letter in ascii_uppercase[:4])
+    return tuple(found.get(letter, "") for letter in ascii_uppercase[:4])
 
 
 def _judge_letter(item: Item, prediction: str | None) -> Verdict:
