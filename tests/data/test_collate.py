@@ -76,11 +76,31 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
     assert together["feature_lengths"][1] == alone["feature_lengths"][0]
 
 
-def test_published_padding_reaches_the_longest_answer_of_the_batch() -> None:
+def test_published_padding_reaches_the_longest_sequence_of_the_batch() -> None:
+    """Prompt and answer together: by hand, of texts whose every character is a token."""
+    # The prompts differ by 25 tokens, the answers by 5: 12 + 20 of EOS, and 7 as it is.
     collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(None))
-    labels = collator([example(0, "abcdef"), example(1, "ab")])["labels"]
-    assert (labels != IGNORED).all()
-    assert (labels[1, -4:] == TOKENIZER.eos_token_id).all()
+    short, long = "What?", "What?" + 25 * "x"
+    header = len(TEMPLATE.training_example(short, "a").target_ids) - 1
+    rows = [example(0, "a" * 10, short), example(1, "b" * 5, long)]
+    learned = (collator(rows)["labels"] != IGNORED).sum(-1)
+    assert learned.tolist() == [header + 5 + 25, header + 5]
+    labels = collator(rows)["labels"][0]
+    assert (labels[header + 10 :] == TOKENIZER.eos_token_id).all()
+    assert labels[header + 9] != TOKENIZER.eos_token_id
+    # Whoever is alone learns no EOS beyond the end of the turn.
+    assert len(collator(rows[:1])["labels"][0]) == header + 10
+    assert EosPadding(None).lengths([10, 35], [12, 7]) == [32, 7]
+
+
+def test_published_padding_of_pairs_is_that_of_each_side() -> None:
+    rows = [("What?", "yes", "no, never"), ("What is it about?", "rain", "sun")]
+    pairs = [PreferencePair(i, clip(), *texts) for i, texts in enumerate(rows)]
+    batch = PreferenceCollator(TEMPLATE, LOG_MEL, EosPadding(None))(pairs)
+    singles = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(None))
+    for side in ("chosen", "rejected"):
+        records = [Example(p.row, p.audio, p.instruction, getattr(p, side)) for p in pairs]
+        assert torch.equal(batch[side], singles(records)["labels"])
 
 
 def test_a_system_turn_of_a_row_wins() -> None:

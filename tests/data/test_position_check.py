@@ -75,14 +75,20 @@ def test_a_pair_is_as_long_as_its_longer_answer() -> None:
 
 
 def test_rows_that_fit_alone_may_not_fit_together_where_padding_is_learned() -> None:
-    records = [example(0, instruction="What is it?" * 5), example(1, target="That." * 10)]
+    records, audio = [example(0), example(1, target="That." * 10)], [9, 2]
+
+    def longest(collator: DiffusionCollator) -> int:
+        measured = zip(records, audio, strict=True)
+        return max(sum(collator.measure(record)) + heard for record, heard in measured)
+
     unpadded = DiffusionCollator(*OPTIONS[:2], EosPadding(8))
-    for collator in (COLLATOR, unpadded):
-        limit = max(sum(collator.measure(record)) for record in records)
-        check_positions(records, collator, [0, 0], PositionLimit(limit), progress=False)
-    check_positions(records, unpadded, [0, 0], PositionLimit(limit, 2), progress=False)
-    with pytest.raises(DataError, match=r"^a.json, row 0 and a.json, row 1: .* one batch"):
-        check_positions(records, COLLATOR, [0, 0], PositionLimit(limit, 2), progress=False)
+    limit = PositionLimit(longest(unpadded), 2)
+    check_positions(records, unpadded, audio, limit, progress=False)
+    limit = PositionLimit(longest(COLLATOR))
+    check_positions(records, COLLATOR, audio, limit, progress=False)
+    together = PositionLimit(limit.positions, 2)
+    with pytest.raises(DataError, match=r"^a.json, row 0 and a.json, row 1: .* one batch .* 9 \+ "):
+        check_positions(records, COLLATOR, audio, together, progress=False)
 
 
 def test_a_system_turn_is_checked_like_every_text() -> None:

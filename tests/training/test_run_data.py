@@ -18,7 +18,16 @@ import torch
 
 from dllm_audio.data import audio_check
 from dllm_audio.errors import DataError
-from dllm_audio.training import DIFFA2, Foundation, LoopSettings, RunConfig, assemble
+from dllm_audio.prompts import TRAINING_SYSTEM_PROMPT
+from dllm_audio.training import (
+    DIFFA,
+    DIFFA2,
+    Foundation,
+    LoopSettings,
+    Recipe,
+    RunConfig,
+    assemble,
+)
 from dllm_audio.training.processes import from_main_process
 from dllm_audio.training.run_data import DataConfig, audio_positions
 
@@ -98,13 +107,31 @@ def test_no_rows(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_share_a_batch_where_padding_is_learned(tmp_path: Path) -> None:
-    rows = [row(tmp_path, "a0", question="what " * 26), row(tmp_path, "a1", answer="one " * 60)]
-    config = run_file(tmp_path, {"a": rows})
+    short = row(tmp_path, "a1", answer="one " * 86, seconds=0.05)
+    rows = [row(tmp_path, "a0", seconds=0.4), short]
+    config = replace(run_file(tmp_path, {"a": rows}), eos_multiple=1)
     assert len(config.load_data(STAGE, foundation()).train) == 2
     config = replace(config, eos_multiple=None)
     with pytest.raises(DataError, match=r"row 0 and .*row 1: .* one batch of at most 256"):
         config.load_data(STAGE, foundation())
     assert len(config.load_data(STAGE.changed(batch_size=1), foundation()).train) == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own", "system"),
+    [
+        (DIFFA, None, "You are a helpful voice assistant."),
+        (DIFFA2, None, TRAINING_SYSTEM_PROMPT),
+        (DIFFA2, "Be brief.", "Be brief."),
+    ],
+)
+def test_the_system_turn_is_that_of_the_recipe(
+    tmp_path: Path, recipe: Recipe, own: str | None, system: str
+) -> None:
+    config = run_file(tmp_path, {"a": [row(tmp_path, "a0")]})
+    config = replace(config, recipe=recipe.name, system=own, eos_multiple=1)
+    data = config.load_data(recipe["stage2"], foundation())
+    assert data.collator.template.system == system
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2"])

@@ -33,8 +33,14 @@ class EosPadding:
     Args:
         multiple: each answer is padded to the next multiple of this, with one EOS at least.  A
             row's targets then do not depend on its batch, and accumulation or more processes give
-            exactly the large batch.  None pads to the longest answer of the batch, as the
-            published training did.
+            exactly the large batch.  None pads prompt and answer to the longest such sequence of
+            the batch, as the published training did: a short prompt is followed by many EOS.
+
+    Example:
+        >>> EosPadding(None).lengths(prompts=[10, 35], answers=[12, 7])  # 10 + 32 = 35 + 7
+        [32, 7]
+        >>> EosPadding(8).lengths(prompts=[10, 35], answers=[12, 8])
+        [16, 16]
     """
 
     multiple: int | None = 32
@@ -43,10 +49,11 @@ class EosPadding:
         if self.multiple is not None and self.multiple < 1:
             raise InvalidArgumentError("multiple", "an integer >= 1 or None", self.multiple)
 
-    def lengths(self, answers: Sequence[int]) -> list[int]:
-        """Response lengths of answers of these many tokens."""
+    def lengths(self, prompts: Sequence[int], answers: Sequence[int]) -> list[int]:
+        """Response lengths of rows whose prompts and answers have these many tokens."""
         if self.multiple is None:
-            return [max(answers)] * len(answers)
+            longest = max(p + n for p, n in zip(prompts, answers, strict=True))
+            return [longest - p for p in prompts]
         return [(n // self.multiple + 1) * self.multiple for n in answers]
 
 
@@ -128,16 +135,19 @@ class _Collator:
 
     def _measure(self, record: Record, fields: Sequence[str]) -> tuple[int, int]:
         examples = [self._tokenize(record, field) for field in fields]
-        lengths = [self.eos_padding.lengths([len(e.target_ids)])[0] for e in examples]
-        return len(examples[0].prompt_ids), max(lengths)
+        return len(examples[0].prompt_ids), max(self._lengths([e])[0] for e in examples)
 
-    def _labels(self, targets: Sequence[Sequence[int]]) -> Tensor:
+    def _lengths(self, examples: Sequence[TrainingExample]) -> list[int]:
+        prompts = [len(example.prompt_ids) for example in examples]
+        return self.eos_padding.lengths(prompts, [len(example.target_ids) for example in examples])
+
+    def _labels(self, examples: Sequence[TrainingExample]) -> Tensor:
         """``[B, R]`` int64: tokens of the answers, EOS behind them, IGNORED beyond the targets."""
-        lengths = self.eos_padding.lengths([len(target) for target in targets])
-        labels = torch.full((len(targets), max(lengths)), IGNORED)
-        for row, (target, length) in enumerate(zip(targets, lengths, strict=True)):
+        lengths = self._lengths(examples)
+        labels = torch.full((len(examples), max(lengths)), IGNORED)
+        for row, (example, length) in enumerate(zip(examples, lengths, strict=True)):
             labels[row, :length] = self.template.pad_token_id
-            labels[row, : len(target)] = torch.tensor(target)
+            labels[row, : len(example.target_ids)] = torch.tensor(example.target_ids)
         return labels
 
 
@@ -161,8 +171,7 @@ class DiffusionCollator(_Collator):
     def __call__(self, records: Sequence[Example]) -> Batch:
         """Collate; raises DataError that names the row."""
         examples = [self._tokenize(record, "target") for record in records]
-        labels = self._labels([example.target_ids for example in examples])
-        return {**self._inputs(records, examples), "labels": labels}
+        return {**self._inputs(records, examples), "labels": self._labels(examples)}
 
     def measure(self, record: Example) -> tuple[int, int]:
         """Tokens of a record's prompt, without audio, and of its response with the EOS behind it.
@@ -195,8 +204,8 @@ class PreferenceCollator(_Collator):
         rejected = [self._tokenize(record, "rejected") for record in records]
         return {
             **self._inputs(records, chosen),
-            "chosen": self._labels([example.target_ids for example in chosen]),
-            "rejected": self._labels([example.target_ids for example in rejected]),
+            "chosen": self._labels(chosen),
+            "rejected": self._labels(rejected),
             "labels": torch.ones(len(records), dtype=torch.int64),
         }
 

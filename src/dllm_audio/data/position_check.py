@@ -24,8 +24,8 @@ class PositionLimit:
 
     Args:
         positions: of prompt, audio and response together, without padding.
-        batch_size: rows of a batch.  Where answers are padded to the longest of a batch with
-            tokens to be learned, the longest prompt may meet the longest response.
+        batch_size: rows of a batch.  Where texts are padded to the longest of a batch with tokens
+            to be learned, the longest clip may meet the longest text.
     """
 
     positions: int
@@ -53,7 +53,7 @@ def check_positions(
         DataError: names the rows and fields that are wrong, the first few in full.
     """
     errors: list[str] = []
-    longest_prompt, longest_response = (0, ""), (0, "")
+    longest_clip, longest_text = (0, ""), (0, "")
     for index in tqdm(range(len(records)), desc="tokens", unit="row", disable=not progress):
         record = records[index]
         try:
@@ -67,19 +67,19 @@ def check_positions(
                 f"{name}, fields 'instruction', 'audio' and {_answer(record)}: expected at most "
                 f"{limit.positions} positions, got {prompt} + {heard} + {response}"
             )
-        longest_prompt = max(longest_prompt, (prompt + heard, name))
-        longest_response = max(longest_response, (response, name))
+        longest_clip = max(longest_clip, (heard, name))
+        longest_text = max(longest_text, (prompt + response, name))
     if errors:
         shown = "\n".join(errors[:_ERRORS_SHOWN])
         raise DataError(f"{len(errors)} of {len(records)} rows cannot be learned from:\n{shown}")
     if limit is None or limit.batch_size == 1 or collator.eos_padding.multiple is not None:
         return
-    if longest_prompt[0] + longest_response[0] > limit.positions:
+    if longest_clip[0] + longest_text[0] > limit.positions:
         raise DataError(
-            f"{longest_prompt[1]} and {longest_response[1]}: expected a prompt with audio and a "
-            f"response that fit into one batch of at most {limit.positions} positions, got "
-            f"{longest_prompt[0]} + {longest_response[0]}; shorten or leave out one of them, pad "
-            "answers to a multiple, or use a batch size of 1"
+            f"{longest_clip[1]} and {longest_text[1]}: expected a clip and a text that fit into "
+            f"one batch of at most {limit.positions} positions, got {longest_clip[0]} + "
+            f"{longest_text[0]}; shorten or leave out one of them, pad answers to a multiple, or "
+            "use a batch size of 1"
         )
 
 

@@ -28,7 +28,7 @@ from ..files import read_json
 from ..losses import ElboSampling
 from ..model import AudioDiffusionLM
 from ..parts import build, part_class
-from ..prompts import TRAINING_SYSTEM_PROMPT, load_tokenizer
+from ..prompts import load_tokenizer
 from ..weights import resolve_directory
 from .assembly import Foundation
 from .fields import from_json, page
@@ -65,9 +65,10 @@ class RunConfig:
         adapters: settings of adapters by registered name, where they differ from the published or
             fitting ones, such as ``{"dual": {"acoustic": {"num_queries": 32}}}``.
         dtype: of the frozen weights.
-        eos_multiple: answers are padded with learned EOS tokens to a multiple of this; null pads to
-            the batch as the published training did.
-        system: text of the system turn; null is DIFFA-2's of training.
+        eos_multiple: answers are padded with learned EOS tokens to a multiple of this; null pads
+            prompt and answer to the longest of the batch as the published training did.
+        system: text of the system turn; null: what the recipe was trained with (DIFFA's short
+            sentence, DIFFA-2's long one, which is also that of a list of stages).
         optimization: changed settings of a published recipe, by stage.
         loop: how runs are watched, kept and spread.
 
@@ -141,7 +142,7 @@ class RunConfig:
             return Recipe("run", self.recipe)
         recipe = RECIPES[self.recipe]
         changed = (s.changed(**self.optimization.get(s.name, {})) for s in recipe.stages)
-        return Recipe(recipe.name, tuple(changed))
+        return replace(recipe, stages=tuple(changed))
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -181,7 +182,7 @@ class RunConfig:
             stage,
             foundation,
             eos=EosPadding(self.eos_multiple),
-            system=TRAINING_SYSTEM_PROMPT if self.system is None else self.system,
+            system=self.stages.system if self.system is None else self.system,
             loop=self.loop,
         )
 

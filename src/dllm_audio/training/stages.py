@@ -17,6 +17,7 @@ from ..losses import (
     WithSFT,
 )
 from ..parts import part_class
+from ..prompts import SYSTEM_PROMPT, TRAINING_SYSTEM_PROMPT
 from .lora import LoRASettings
 from .reference import REFERENCE_KINDS
 from .settings import Optimization
@@ -113,10 +114,12 @@ class Recipe:
     Args:
         name: of the recipe.
         stages: in order.
+        system: text of the system turn that it was trained with.
     """
 
     name: str
     stages: tuple[Stage, ...] = field(default=())
+    system: str = TRAINING_SYSTEM_PROMPT
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -148,6 +151,7 @@ DIFFA = Recipe(
         Stage("stage1", "prompted", "asr", Optimization(accumulation=2)),
         Stage("stage2", "dual", "qa", replace(_COSINE, accumulation=2), starts_from="stage1"),
     ),
+    system=SYSTEM_PROMPT,
 )
 
 # DIFFA-2: 64 GPUs for stages 1 to 3, 16 GPUs for stage 4.
