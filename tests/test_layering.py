@@ -15,7 +15,7 @@ PACKAGE = Path(dllm_audio.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = {
-    *("errors", "outputs", "protocols", "parts", "files", "weights"),
+    *("errors", "outputs", "protocols", "parts", "modes", "files", "weights"),
     *("tokenizer", "transformers_config"),
 }
 PARTS = {"audio", "encoders", "adapters", "prompts", "backbones", "diffusion", "samplers"}
@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # What the base may import from outside the standard library.
 BASE_EXTERNAL = {
-    **{name: {"torch"} for name in ("errors", "outputs", "protocols", "parts", "files")},
+    **{name: {"torch"} for name in ("errors", "outputs", "protocols", "parts", "modes", "files")},
     "weights": {"torch", "safetensors", "huggingface_hub", "tqdm"},
     "tokenizer": {"transformers", "tokenizers"},
     "transformers_config": {"transformers", "huggingface_hub"},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from .model_files import (
     settle,
     write_folder,
 )
+from .modes import evaluating
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
 from .processor import AudioDiffusionProcessor, Conversations, read_settings
 from .prompts import ChatTemplate, ConditionedPredictor, condition
@@ -311,7 +311,7 @@ class AudioDiffusionLM(PreTrainedModel):
         inputs = {
             name: options.pop(name) for name in ProcessorInputs.__annotations__ if name in options
         }
-        with _evaluating(self):
+        with evaluating(self):
             predictor = self.prepare(
                 prompts=prompts, messages=messages, audio=audio, crop=crop, **inputs
             )
@@ -375,16 +375,3 @@ class AudioDiffusionLM(PreTrainedModel):
         if self.tokenizer is None:
             raise InvalidArgumentError("tokenizer", "one, for text prompts and answers", None)
         return ChatTemplate(self.tokenizer, template=self.chat_template)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards every module has its own mode again."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -2,18 +2,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from dllm_audio.losses import MaskedDiffusionLoss
 from dllm_audio.training import (
     DIFFA,
     DIFFA2,
+    Foundation,
+    LoRASettings,
     Preference,
+    Stage,
+    attach_lora,
     estimate_memory,
     meta_foundation,
     stage_parameters,
 )
-from dllm_audio.training.lora import lora_layers
+
+from .tiny import SIZES, tiny_model
 
 
 def test_the_loss_holds_as_many_rows_as_the_loss_itself_says() -> None:
@@ -38,12 +44,33 @@ def test_a_reference_takes_what_it_does_not_share() -> None:
     assert taken == {"base": adapter, "adapter": both, "copy": both + 2 * backbone}
 
 
-def test_an_estimate_changes_nothing() -> None:
-    foundation = meta_foundation("openai/whisper-small")
+@pytest.mark.parametrize("stage", DIFFA2.stages, ids=lambda stage: stage.name)
+def test_an_estimate_changes_nothing(stage: Stage) -> None:
+    """Not what trains, nor LoRA, modes, weights or torch's own randomness."""
+    model = tiny_model()
+    attach_lora(model.backbone, LoRASettings(rank=2))
+    model.train()
+    model.encoder.requires_grad_(False).eval()
+    names = [name for name, _ in model.named_modules()]
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    modes = [module.training for module in model.modules()]
+    weights = {name: p.clone() for name, p in model.named_parameters()}
     torch.manual_seed(3)
-    estimate_memory(foundation, DIFFA2["stage4"])
-    drawn = torch.rand(1)
+    expected = torch.rand(1)
     torch.manual_seed(3)
-    assert torch.equal(torch.rand(1), drawn)
-    assert not lora_layers(foundation.backbone)
-    assert all(p.requires_grad for p in foundation.backbone.parameters())
+    foundation = Foundation.from_model(model, SIZES)
+    estimate_memory(foundation, stage)
+    stage_parameters(foundation, stage)
+    assert torch.equal(torch.rand(1), expected)
+    assert [name for name, _ in model.named_modules()] == names
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(p, weights[name]) for name, p in model.named_parameters())
+
+
+def test_lora_that_is_there_already_is_not_counted() -> None:
+    model = tiny_model()
+    foundation = Foundation.from_model(model, SIZES)
+    before = estimate_memory(foundation, DIFFA2["stage4"])
+    attach_lora(model.backbone, LoRASettings(rank=2))
+    assert estimate_memory(foundation, DIFFA2["stage4"]) == before

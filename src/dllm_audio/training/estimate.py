@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from transformers import WhisperConfig
 
 from ..backbones import LLaDA, LLaDAConfig
@@ -17,8 +18,9 @@ from ..losses.cross_entropy import DEFAULT_CHUNK_ROWS
 from ..model import AudioDiffusionLM
 from .assembly import Foundation, Settings, assemble
 from .freezing import ParameterCount, count_parameters
-from .lora import detach_lora, lora_layers
 from .stages import Stage
+
+_Part = TypeVar("_Part")
 
 _FLOAT32, _BF16 = 4, 2
 _GIB = 2**30
@@ -120,24 +122,28 @@ def meta_foundation(
 
 def stage_parameters(foundation: Foundation, stage: Stage) -> ParameterCount:
     """Trainable and total parameters of a stage; the foundation stays as it is."""
-    with _assembled(foundation, stage) as model:
-        return count_parameters(model)
+    return count_parameters(_assembled(foundation, stage))
 
 
-@contextmanager
-def _assembled(foundation: Foundation, stage: Stage) -> Iterator[AudioDiffusionLM]:
-    """The model of a stage for a while, without memory for what is new in it."""
-    backbone: Any = foundation.backbone
-    trained = [p for p in backbone.parameters() if p.requires_grad]
-    if lora_layers(backbone):
-        raise InvalidArgumentError("foundation", "a backbone without LoRA", "one with LoRA")
-    try:
-        with torch.device("meta"):
-            yield assemble(foundation, stage)
-    finally:
-        detach_lora(backbone)
-        for parameter in trained:
-            parameter.requires_grad_(True)
+def _assembled(foundation: Foundation, stage: Stage) -> AudioDiffusionLM:
+    """The model of a stage without memory, put together from parts of the same shapes."""
+    encoder, backbone = map(_shapes_of, (foundation.encoder, foundation.backbone))
+    shapes = replace(foundation, encoder=encoder, backbone=backbone, start=None)
+    with torch.device("meta"):
+        return assemble(shapes, stage)
+
+
+def _shapes_of(part: _Part) -> _Part:
+    """A copy of a part whose tensors take no memory."""
+    if not isinstance(part, nn.Module):
+        return part
+    tensors = {id(tensor): _shape_of(tensor) for tensor in (*part.parameters(), *part.buffers())}
+    return copy.deepcopy(part, tensors)
+
+
+def _shape_of(tensor: Tensor) -> Tensor:
+    shape = torch.empty_like(tensor, device="meta", requires_grad=False)
+    return nn.Parameter(shape, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else shape
 
 
 def estimate_memory(
@@ -161,11 +167,11 @@ def estimate_memory(
         gpus: processes.
         sharded: FSDP2 (weights, gradients and moments are spread over the processes).
     """
-    with _assembled(foundation, stage) as model:
-        count = count_parameters(model)
-        adapter = count_parameters(model.adapter).total
-        updates = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
-        backbone = count_parameters(model.backbone).total - updates
+    model = _assembled(foundation, stage)
+    count = count_parameters(model)
+    adapter = count_parameters(model.adapter).total
+    updates = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
+    backbone = count_parameters(model.backbone).total - updates
     config, batch = foundation.backbone.config, stage.optimization.batch_size
     shards = gpus if sharded else 1
     trained = count.trainable

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import InvalidArgumentError
 from ..model import AudioDiffusionLM
+from ..modes import evaluating
 from .lora import REFERENCE, LoRASettings, add_frozen_reference, lora_layers, lora_switched
 
 REFERENCE_KINDS = ("copy", "adapter", "base")
@@ -62,14 +63,11 @@ class Reference(nn.Module):
         if self.backbone is not None:
             yield self.adapter, self.backbone
             return
-        modes = [(module, module.training) for module in policy.backbone.modules()]
-        policy.backbone.eval()
-        try:
-            with lora_switched(policy.backbone, REFERENCE if self.kind == "adapter" else None):
-                yield self.adapter, policy.backbone
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        with (
+            evaluating(policy.backbone),
+            lora_switched(policy.backbone, REFERENCE if self.kind == "adapter" else None),
+        ):
+            yield self.adapter, policy.backbone
 
 
 def _frozen_copy(module: Any) -> Any:
