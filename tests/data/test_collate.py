@@ -22,7 +22,10 @@ from .chat_tokenizer import CharacterTokenizer
 TOKENIZER = CharacterTokenizer()
 TEMPLATE = ChatTemplate(TOKENIZER)
 LOG_MEL = LogMel(8, chunk_length=1.0)
-words = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
+# Without chat markers and places of audio, which no plain text may hold.
+words = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40).filter(
+    lambda text: "<|" not in text and "<audio>" not in text
+)
 
 
 def clip(samples: int = 4000) -> tuple[np.ndarray, int]:
