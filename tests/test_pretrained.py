@@ -12,8 +12,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import ByT5Tokenizer
 
-from dllm_audio import AudioDiffusionLM, PromptedSemanticAdapter, SemanticAdapter
+from dllm_audio import (
+    AudioDiffusionLM,
+    CachedParallelSampler,
+    LLaDA,
+    PromptedSemanticAdapter,
+    SemanticAdapter,
+)
 from dllm_audio.checkpoints import load_model
 from dllm_audio.errors import CheckpointError, InvalidArgumentError
 from dllm_audio.files import folders as saving
@@ -231,6 +238,69 @@ def test_parts_that_the_folder_cannot_describe_are_refused_before_anything_is_wr
     peft.inject_adapter_in_model(peft.LoraConfig(r=1, target_modules=["q_proj"]), model.backbone)
     with pytest.raises(InvalidArgumentError, match=r"^backbone: .*merge LoRA"):
         model.save_pretrained(tmp_path)
+
+
+class OwnLLaDA(LLaDA):
+    """Somebody's own, under no name."""
+
+
+class OwnSampler(CachedParallelSampler):
+    """Goes another way, which no settings tell."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return super().__call__(*args, **options)
+
+
+def _tied(model: AudioDiffusionLM) -> None:
+    model.backbone.ff_out.weight = model.backbone.wte.weight
+
+
+def _with_lora(model: AudioDiffusionLM) -> None:
+    peft = pytest.importorskip("peft")
+    peft.inject_adapter_in_model(peft.LoraConfig(r=1, target_modules=["q_proj"]), model.backbone)
+
+
+def _quantized(model: AudioDiffusionLM) -> None:
+    weight = model.encoder.model.conv1.weight.detach().to(torch.int8)
+    model.encoder.model.conv1.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+
+def _unnamed(model: AudioDiffusionLM) -> None:
+    model.backbone.__class__ = OwnLLaDA
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_tied, r"^backbone: expected weights of their own.* backbone\.ff_out\.weight is "),
+        (_with_lora, r"^backbone: .*merge LoRA"),
+        (_quantized, r"^encoder: expected plain weights that are not quantized.* torch\.int8"),
+        (_unnamed, r"write @register\('backbone', 'own-lla-da'\) above the class"),
+        (lambda model: model.backbone.blocks[0].to("meta"), r"^backbone: .* hold data"),
+        (lambda model: setattr(model, "sampler", OwnSampler(8, 4)), r"^sampler: .*OwnSampler"),
+        (lambda model: setattr(model, "sampler", print), r"^sampler: expected a Sampler"),
+        (lambda model: setattr(model, "tokenizer", ByT5Tokenizer()), r"^tokenizer: .*ByT5"),
+        (lambda model: setattr(model, "tokenizer", object()), r"^tokenizer: expected a transf"),
+    ],
+)
+def test_what_would_not_come_back_is_refused_and_the_earlier_save_stays(
+    change: Callable[[AudioDiffusionLM], Any], message: str, tmp_path: Path
+) -> None:
+    small_model(character_tokenizer()).save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = small_model(character_tokenizer())
+    change(model)
+    with pytest.raises(InvalidArgumentError, match=message):
+        model.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_backbone_alone_is_not_saved_as_its_parent(tmp_path: Path) -> None:
+    model = small_model()
+    _unnamed(model)
+    with pytest.raises(InvalidArgumentError, match="@register"):
+        model.backbone.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def _set(*path: str, value: Any) -> Callable[[dict], None]:

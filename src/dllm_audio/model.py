@@ -16,6 +16,7 @@ from .model_config import AudioDiffusionConfig
 from .model_files import (
     build_parts,
     describe_parts,
+    describe_sampler,
     read_folder,
     read_tokenizer,
     saved_folder,
@@ -184,7 +185,7 @@ class AudioDiffusionLM(PreTrainedModel):
         """The config of the parts as they are now."""
         return describe_parts(
             self.parts(),
-            sampler=None if self.sampler is None else self.sampler.to_dict(),
+            sampler=describe_sampler(self.sampler),
             training=self.config.training,
             license=self.config.license,
             architectures=[type(self).__name__],

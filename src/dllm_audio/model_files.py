@@ -18,6 +18,7 @@ from .model_config import CONFIG, PARTS, AudioDiffusionConfig
 from .parts import build, describe
 from .processor import AudioDiffusionProcessor
 from .prompts import load_tokenizer
+from .samplers import Sampler
 from .weights import (
     check_rebuilt,
     iter_weights,
@@ -27,6 +28,8 @@ from .weights import (
     stored,
 )
 
+TOKENIZER = "tokenizer.json"
+_SAMPLER = Sampler.__mro__  # the class and what it stands on
 # What an earlier save may have left; any other file of the folder is the user's.
 _OUTDATED = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
@@ -48,6 +51,23 @@ def describe_parts(parts: Mapping[str, Any], **fields: Any) -> AudioDiffusionCon
     descriptions: dict[str, Any] = {kind: describe(kind, parts[kind]) for kind in PARTS}
     dtypes = {kind: _dtype_name(parts[kind]) for kind in PARTS}
     return AudioDiffusionConfig(**descriptions, part_dtypes=dtypes, **fields)
+
+
+def describe_sampler(sampler: Sampler | None) -> dict[str, Any] | None:
+    """The default sampler as plain JSON values.
+
+    Raises:
+        InvalidArgumentError: one that would not come back as it is.
+    """
+    if sampler is None:
+        return None
+    # A subclass may choose other settings, as the named samplers do, but not another way to go.
+    own = {name for cls in type(sampler).__mro__ for name in vars(cls) if cls not in _SAMPLER}
+    changed = sorted((own & vars(Sampler).keys()) - {"__init__", "__doc__", "__module__"})
+    if not isinstance(sampler, Sampler) or changed:
+        expected = "a Sampler, whose settings say all (a commit rule of one's own is registered)"
+        raise InvalidArgumentError("sampler", expected, f"{type(sampler).__name__} {changed}")
+    return dict(sampler.to_dict())
 
 
 def build_parts(config: AudioDiffusionConfig) -> dict[str, Any]:
@@ -79,7 +99,7 @@ def write_folder(
 
     Raises:
         InvalidArgumentError: parts whose weights are not those that the config builds (LoRA,
-            layers that were put in by hand).
+            layers or ties that were put in by hand), or a tokenizer without a file.
         CheckpointError: the disk is full or refuses to be written to.
     """
     from huggingface_hub import save_torch_state_dict
@@ -90,12 +110,16 @@ def write_folder(
         mixed = len(_dtypes(parts[kind])) > 1
         if mixed and storage_dtype is not None:
             raise InvalidArgumentError("storage_dtype", "None where a part mixes dtypes", kind)
-    state = dict(_together(parts).state_dict())
-    _check_rebuilds(config, state)
+    together = _together(parts)
+    _check_rebuilds(config, together)
+    state = dict(together.state_dict())
     with replace_files(directory, _OUTDATED) as scratch:
         save_torch_state_dict(stored(state, storage_dtype), scratch, safe_serialization=True)
         if processor is not None:
             processor.save_pretrained(scratch)
+            if not (scratch / TOKENIZER).is_file():
+                got = type(processor.tokenizer).__name__
+                raise InvalidArgumentError("tokenizer", f"one that writes a {TOKENIZER}", got)
         write_json(scratch / CONFIG, config.to_dict())
         write_text(scratch / "README.md", model_card(config, parts))
 
@@ -150,7 +174,7 @@ def settle(
 
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a saved model, or None where it has none."""
-    return load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+    return load_tokenizer(folder) if (folder / TOKENIZER).exists() else None
 
 
 def saved_folder(directory: Path) -> Path:
@@ -162,14 +186,17 @@ def _together(parts: Mapping[str, Any]) -> nn.ModuleDict:
     return nn.ModuleDict({n: part for n, part in parts.items() if isinstance(part, nn.Module)})
 
 
-def _check_rebuilds(config: AudioDiffusionConfig, state: dict[str, Tensor]) -> None:
+def _check_rebuilds(config: AudioDiffusionConfig, parts: nn.ModuleDict) -> None:
     """Refuse what could be written but not be loaded again."""
     try:
         with torch.device("meta"):
-            rebuilt = _together(build_parts(config)).state_dict()
+            rebuilt = _together(build_parts(config))
     except DllmAudioError as error:
         raise InvalidArgumentError("model", "parts that their to_config() builds", error) from error
-    check_rebuilt(state, rebuilt, "")
+    for part in rebuilt.values():
+        if hasattr(part, "tie_weights"):
+            part.tie_weights()
+    check_rebuilt(parts.state_dict(keep_vars=True), rebuilt.state_dict(keep_vars=True), "")
 
 
 def _dtypes(part: object) -> set[torch.dtype]:

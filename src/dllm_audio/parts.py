@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
@@ -177,7 +178,7 @@ def _path_of(cls: type) -> str:
 
 
 def _suggestion(cls: type) -> str:
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).strip("-")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower().strip("_")
 
 
 def _plain(value: Any, what: str, depth: int) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .audio import load_waveform
 from .errors import CheckpointError, InvalidArgumentError
@@ -55,6 +55,9 @@ class AudioDiffusionProcessor(ProcessorMixin):
         sampling_rate: int = 16000,
         system: str | None = SYSTEM_PROMPT,
     ) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            expected = "a transformers tokenizer, which alone can be saved"
+            raise InvalidArgumentError("tokenizer", expected, type(tokenizer).__name__)
         template = ChatTemplate(tokenizer, system, chat_template)
         super().__init__(tokenizer, chat_template=template.template)
         self.chat_template: str = template.template

@@ -12,6 +12,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 
 from ..errors import InvalidArgumentError
+from ..parts import part_name
 from ..weights import replace_files, shorten
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def state_to_save(model: DiffusionTransformer) -> dict[str, Tensor]:
     """The weights of a backbone, provided that its config alone describes where they belong.
 
     Raises:
-        InvalidArgumentError: LoRA or other modules are attached, weights are quantized, or two
-            names share one tensor.
+        InvalidArgumentError: a class that is not registered (says the line that would), LoRA or
+            other modules are attached, weights are quantized, or two names share one tensor.
     """
+    part_name("backbone", model)  # a subclass is not saved as its parent
     with torch.device("meta"):
         expected = type(model)(type(model.config).from_dict(model.config.to_dict())).state_dict()
     state = model.state_dict()

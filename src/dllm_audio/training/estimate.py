@@ -127,8 +127,12 @@ def stage_parameters(foundation: Foundation, stage: Stage) -> ParameterCount:
 
 def _assembled(foundation: Foundation, stage: Stage) -> AudioDiffusionLM:
     """The model of a stage without memory, put together from parts of the same shapes."""
-    encoder, backbone = map(_shapes_of, (foundation.encoder, foundation.backbone))
-    shapes = replace(foundation, encoder=encoder, backbone=backbone, start=None)
+    shapes = replace(
+        foundation,
+        encoder=_shapes_of(foundation.encoder),
+        backbone=_shapes_of(foundation.backbone),
+        start=None,
+    )
     with torch.device("meta"):
         return assemble(shapes, stage)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InvalidArgumentError
 from .filling import shorten
@@ -30,15 +30,16 @@ def stored(state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dic
 
 
 def check_rebuilt(state: Mapping[str, Tensor], rebuilt: Mapping[str, Tensor], what: str) -> None:
-    """Refuse weights that are not those that a config builds.
+    """Refuse weights that would not come back as they are.
 
     Args:
-        state: of the model that is to be saved.
-        rebuilt: of one that its config builds.
+        state: of the model that is to be saved, with the parameters themselves (``keep_vars``).
+        rebuilt: of one that its config builds, likewise.
         what: named in the error; empty: the first part of the first wrong name.
 
     Raises:
-        InvalidArgumentError: a name more, a name less, or another shape.
+        InvalidArgumentError: a name more, a name less, another shape, weights that are quantized or
+            hold no data, or two names for one weight that the config does not tie.
     """
     wrong = [
         name
@@ -47,4 +48,25 @@ def check_rebuilt(state: Mapping[str, Tensor], rebuilt: Mapping[str, Tensor], wh
     ]
     if wrong:
         expected = "the weights that its settings build (merge LoRA into it first)"
-        raise InvalidArgumentError(what or wrong[0].partition(".")[0], expected, shorten(wrong))
+        raise InvalidArgumentError(what or _part(wrong[0]), expected, shorten(wrong))
+    for name, tensor in state.items():
+        floating = tensor.is_floating_point() == rebuilt[name].is_floating_point()
+        if tensor.is_meta or not floating or type(tensor) not in (Tensor, nn.Parameter):
+            expected = "plain weights that are not quantized and hold data"
+            got = f"{name} of {tensor.dtype} on {tensor.device}, {type(tensor).__name__}"
+            raise InvalidArgumentError(what or _part(name), expected, got)
+    owners = _owners(rebuilt)
+    for name, owner in _owners(state).items():
+        if name != owner and owners[name] != owners[owner]:
+            expected = "weights of their own, where its settings tie none"
+            raise InvalidArgumentError(what or _part(name), expected, f"{name} is {owner}")
+
+
+def _owners(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Of every name the first name of the same parameter."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
