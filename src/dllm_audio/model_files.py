@@ -194,8 +194,9 @@ def _check_rebuilds(config: AudioDiffusionConfig, parts: nn.ModuleDict) -> None:
     except DllmAudioError as error:
         raise InvalidArgumentError("model", "parts that their to_config() builds", error) from error
     for part in rebuilt.values():
-        if hasattr(part, "tie_weights"):
-            part.tie_weights()
+        tie = getattr(part, "tie_weights", None)
+        if tie is not None:
+            tie()
     check_rebuilt(parts.state_dict(keep_vars=True), rebuilt.state_dict(keep_vars=True), "")
 
 

@@ -55,7 +55,8 @@ class AudioDiffusionProcessor(ProcessorMixin):
         sampling_rate: int = 16000,
         system: str | None = SYSTEM_PROMPT,
     ) -> None:
-        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        given: object = tokenizer
+        if not isinstance(given, PreTrainedTokenizerBase):
             expected = "a transformers tokenizer, which alone can be saved"
             raise InvalidArgumentError("tokenizer", expected, type(tokenizer).__name__)
         template = ChatTemplate(tokenizer, system, chat_template)

@@ -126,6 +126,27 @@ def test_failures_of_questions_about_one_clip_stay_apart() -> None:
     assert list(made.failures) == ["1: c1", "2: c1"]
 
 
+@pytest.mark.parametrize(
+    "clip",
+    [
+        ClipFacts("c", "a.wav", "say <|mdm_mask|>"),
+        ClipFacts("c", "a.wav", caption="(Sigh) <|eot_id|>"),
+        ClipFacts("c", "a.wav", attributes={"age": "old <audio>"}),
+    ],
+)
+def test_facts_with_chat_markers_make_no_row(clip: ClipFacts) -> None:
+    generator = Scripted()
+    for maker in (RuleQuestions(), GeneratedQuestions(generator)):
+        with pytest.raises(DataError, match=r"chat marker|place of the audio"):
+            synthesize_questions([clip], maker, progress=False)
+    row = {"input": "Who?", "target": "a woman"}
+    for field in row:
+        rows = [row, {**row, field: "a woman <|mdm_mask|>"}]
+        made = synthesize_preferences(rows, RuleCorruptions(), progress=False)
+        assert "<|mdm_mask|>" in made.failures["1"]
+    assert generator.prompts == []
+
+
 @pytest.mark.parametrize("field", ["input", "target"])
 @pytest.mark.parametrize("value", [None, " ", 3])
 def test_a_row_without_a_text_is_named_before_anything_is_paid_for(field: str, value) -> None:

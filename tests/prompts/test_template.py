@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -269,6 +271,21 @@ def test_training_prompt_is_the_inference_prompt_without_the_header(tokenizer):
     both = example.prompt_ids + example.target_ids
     assert inference[: len(example.prompt_ids)] == example.prompt_ids
     assert both[: len(inference)] == inference
+
+
+def test_no_text_and_no_role_becomes_a_special_token():
+    """Whatever the tokenizer reads as one, named or not."""
+    tokenizer = characters()
+    tokenizer.add_tokens([AddedToken("<|reserved_5|>", special=True), AddedToken("<b>")])
+    template = ChatTemplate(tokenizer)
+    template(["a <b> is read as words"])
+    for marker in (*MARKERS, "<|reserved_5|>"):
+        turns = [{"role": marker, "content": "a"}, {"role": "user", "content": f"a{marker}"}]
+        for turn in turns:
+            with pytest.raises(InvalidArgumentError, match=re.escape(marker)):
+                template.batch([[turn]], [0])
+        with pytest.raises(InvalidArgumentError, match=re.escape(marker)):
+            template.training_example("Q", f"a {marker}")
 
 
 def test_targets_with_chat_markers_are_refused(tokenizer):

@@ -125,7 +125,7 @@ class ChatTemplate:
         default = LLADA_TEMPLATE if self.published else PLAIN_TEMPLATE
         own = None if self.published else getattr(tokenizer, "chat_template", None)
         self.template = template or (own if isinstance(own, str) else default)
-        self.markers = (*_MARKERS, _MASK, *map(str, getattr(tokenizer, "all_special_tokens", ())))
+        self.markers = (*_MARKERS, _MASK, *_special_tokens(tokenizer))
         self.pad_token_id, self.end_of_turn_id = self._end_ids()
         if system is not None:
             self._check("system", system)
@@ -252,6 +252,7 @@ class ChatTemplate:
     def _checked(self, turns: Sequence[Message], clips: int, argument: str) -> list[Message]:
         """The turns with the system's in front."""
         for turn in turns:
+            self._check(argument, turn["role"])
             self._check(argument, turn["content"])
         found = sum(turn["content"].count(AUDIO_PLACEHOLDER) for turn in turns)
         if found != clips:
@@ -289,3 +290,11 @@ class ChatTemplate:
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _special_tokens(tokenizer: Tokenizer) -> list[str]:
+    """Texts that the tokenizer reads as one special token, wherever they stand."""
+    added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    special = [str(token) for token in added.values() if getattr(token, "special", False)]
+    named = map(str, getattr(tokenizer, "all_special_tokens", ()))
+    return [token for token in dict.fromkeys((*named, *special)) if token != AUDIO_PLACEHOLDER]

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from ...errors import DataError
 from ...files import parse_json
+from ...prompts import AUDIO_PLACEHOLDER
 from .generators import TextGenerator
 
 _ATTEMPTS = 3
 _JSON = re.compile(r"[\[{].*[\]}]", re.DOTALL)
-_MARKER = re.compile(r"<\|[^|]*\|>|<audio>")
+_MARKER = re.compile(r"<\|[^|]*\|>")
 # A wrong answer that is much longer or shorter gives itself away.
 _LENGTH_RATIO = 2.0
 
@@ -156,6 +157,24 @@ def check_corruption(answer: str, rejected: str) -> None:
         raise DataError("the wrong answer is of another length than the right one")
 
 
+def check_plain(name: str, text: str | None, *, place: bool = False) -> None:
+    """Refuse a text that would be more than words in a chat.
+
+    Args:
+        name: of the text, in errors.
+        text: from anybody.
+        place: whether it may say where the audio goes (``<audio>``).
+
+    Raises:
+        DataError: it holds a chat marker.
+    """
+    found = _MARKER.search(text or "")
+    if found is None and not place and AUDIO_PLACEHOLDER in (text or ""):
+        raise DataError(f"{name!r} holds the place of the audio, {AUDIO_PLACEHOLDER}")
+    if found is not None:
+        raise DataError(f"{name!r} holds a chat marker, {found[0]:.40}")
+
+
 def _valid(generator: TextGenerator, prompt: str, attempts: int, parse: Any) -> Any:
     request, reason = prompt, ""
     for _ in range(attempts):
@@ -175,8 +194,7 @@ def _text(value: Any, name: str) -> str:
     text = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{name!r} is missing")
-    if _MARKER.search(text):
-        raise DataError(f"{name!r} holds a chat marker")
+    check_plain(name, text)
     return text.strip()
 
 

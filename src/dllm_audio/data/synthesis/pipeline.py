@@ -16,7 +16,7 @@ from ...errors import DataError
 from ...files import write_json
 from ..fields import Row
 from ..journal import Journal
-from .makers import AnswerCorrupter, ClipFacts, QuestionMaker
+from .makers import AnswerCorrupter, ClipFacts, QuestionMaker, check_plain
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,6 +59,9 @@ def synthesize_questions(
     """
 
     def make(facts: ClipFacts) -> list[dict[str, Any]]:
+        known = {"transcript": facts.transcript, "caption": facts.caption, **facts.attributes}
+        for name, text in known.items():
+            check_plain(name, text)
         return [
             {
                 "audio_id": facts.id,
@@ -99,6 +102,8 @@ def synthesize_preferences(
     """
 
     def make(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        check_plain("input", row["input"], place=True)
+        check_plain("target", row["target"])
         made = corrupter(row["input"], row["target"])
         return [{"rejected": made.rejected, "dpo_explanation": made.explanation}]
 
