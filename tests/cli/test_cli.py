@@ -22,7 +22,7 @@ from dllm_audio.cli.contents import fingerprint
 from dllm_audio.cli.decoding import chosen_sampler
 from dllm_audio.cli.exit_codes import ERROR, INTERRUPTED, OK, SOME_FAILED
 from dllm_audio.cli.streaming import partial_text
-from dllm_audio.cli.transcribing import render
+from dllm_audio.cli.transcribe import render
 from dllm_audio.errors import DataError, DllmAudioError
 from dllm_audio.samplers import (
     BlockSampler,
@@ -363,7 +363,7 @@ def test_an_interrupt_is_told_and_has_its_own_exit_code(clip, model, capsys, mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dllm_audio.cli.answering.load_predictor", interrupt)
+    monkeypatch.setattr("dllm_audio.cli.models.load_predictor", interrupt)
     assert main(["answer", str(clip), "-q", "?", *model]) == INTERRUPTED
     assert capsys.readouterr().err == "dllm-audio: interrupted\n"
 

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from .clips import (
+    Clip,
+    ask_windows,
+    clock,
+    describe_windows,
+    file_errors,
+    read_clip,
+    reason,
+    window_of,
+)
+from .exit_codes import summarize
 from .options import (
     add_audio_options,
     add_decode_options,
@@ -12,6 +24,10 @@ from .options import (
     add_output_options,
     new_command,
 )
+from .terminal import complain, note, print_json
+
+if TYPE_CHECKING:
+    from ..evaluation.predictors import ModelPredictor
 
 _DESCRIPTION = """\
 Answer a question about each sound file.
@@ -60,7 +76,72 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command."""
-    from .answering import answer_files
+    """Answer the question for every file; the exit code."""
+    from .models import load_predictor
 
-    return answer_files(arguments)
+    predictor = load_predictor(arguments)
+    failed = 0
+    for name in arguments.files:
+        try:
+            clip = read_clip(name, window_of(predictor), allow_truncated=arguments.allow_truncated)
+            if len(clip.windows) > 1:
+                note(describe_windows(clip, window_of(predictor)))
+            _answer(clip, predictor, arguments)
+        except file_errors() as error:
+            failed += 1
+            complain(reason(name, error))
+            if arguments.json:
+                print_json({"file": name, "error": " ".join(str(error).split())})
+    return summarize(failed, len(arguments.files))
+
+
+def _answer(clip: Clip, predictor: ModelPredictor, arguments: argparse.Namespace) -> None:
+    several = len(arguments.files) > 1
+    if arguments.stream:
+        windows = list(_stream(clip, predictor, arguments, several))
+    else:
+        windows = list(
+            ask_windows(
+                clip,
+                arguments.question,
+                predictor,
+                batch_size=arguments.batch_size,
+                seed=arguments.seed,
+            )
+        )
+    if arguments.json:
+        text = " ".join(window["text"] for window in windows if window["text"])
+        print_json({"file": clip.name, "answer": text, "windows": windows})
+    elif not arguments.stream:
+        for window in windows:
+            print(f"{_prefix(clip, several, window['start'], window['end'])}{window['text']}")
+
+
+def _stream(
+    clip: Clip, predictor: ModelPredictor, arguments: argparse.Namespace, several: bool
+) -> Iterator[dict[str, Any]]:
+    from .streaming import show_progressively, stream_answer
+
+    for number, window in enumerate(clip.windows):
+        steps = stream_answer(
+            predictor.model,
+            window.cut(clip.waveform),
+            arguments.question,
+            sampler=predictor.sampler,
+            seed=arguments.seed + number,
+        )
+        if arguments.json:
+            nfe, text = 0, ""
+            for nfe, text, final in steps:
+                if not final:
+                    record = {"file": clip.name, "start": window.start, "nfe": nfe, "partial": text}
+                    print_json(record)
+        else:
+            nfe = 0
+            text = show_progressively(steps, _prefix(clip, several, window.start, window.end))
+        yield {"start": window.start, "end": window.end, "text": text, "nfe": nfe}
+
+
+def _prefix(clip: Clip, several: bool, start: float, end: float) -> str:
+    name = f"{clip.name}: " if several else ""
+    return name + (f"[{clock(start)} - {clock(end)}] " if len(clip.windows) > 1 else "")

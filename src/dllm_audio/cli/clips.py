@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from ..audio import AudioWindow, cut_at_pauses, load_audio
-from ..audio.units import SAMPLING_RATE
 from ..errors import DataError, DllmAudioError
-from ..evaluation.predictors import ModelPredictor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..audio import AudioWindow
+    from ..evaluation.predictors import ModelPredictor
 
 # What a folder is searched for; files that are named may have any name.
 AUDIO_SUFFIXES = frozenset(
@@ -35,8 +35,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 STANDARD_INPUT = "-"
 _UNBOUNDED_WINDOW = 30.0  # what models of speech are usually trained on
-# Errors that concern one file only; the next one is tried.
-FILE_ERRORS = (DllmAudioError, OSError, torch.OutOfMemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,8 @@ class Clip:
     @property
     def seconds(self) -> float:
         """Length of the whole clip."""
+        from ..audio.units import SAMPLING_RATE
+
         return len(self.waveform) / SAMPLING_RATE
 
 
@@ -97,6 +97,8 @@ def read_clip(name: str, max_seconds: float, *, allow_truncated: bool = False) -
     Raises:
         AudioError: it cannot be used.
     """
+    from ..audio import cut_at_pauses, load_audio
+
     source: Any = sys.stdin.buffer.read() if name == STANDARD_INPUT else name
     waveform = load_audio(source, allow_truncated=allow_truncated)
     return Clip(name, waveform, cut_at_pauses(waveform, max_seconds))
@@ -127,6 +129,13 @@ def ask_windows(
         )
         for window, text, nfe in zip(windows, output.texts, output.nfe, strict=True):
             yield {"start": window.start, "end": window.end, "text": text, "nfe": nfe}
+
+
+def file_errors() -> tuple[type[BaseException], ...]:
+    """Errors that concern one file only; the next one is tried."""
+    import torch
+
+    return DllmAudioError, OSError, MemoryError, torch.OutOfMemoryError
 
 
 def reason(name: str, error: BaseException) -> str:
