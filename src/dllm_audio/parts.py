@@ -9,11 +9,15 @@ further descriptions (an adapter made of two adapters).
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import CheckpointError, DllmAudioError, InvalidArgumentError
@@ -78,6 +82,50 @@ def register(kind: str, name: str) -> Callable[[Part], Part]:
         return cls
 
     return remember
+
+
+def import_parts(source: str, argument: str = "source") -> None:
+    """Import a module that registers parts, once.
+
+    For what a person names: nothing that a model's folder names is ever imported.
+
+    Args:
+        source: a module's name, looked for in the current folder too; or a file, by a path that
+            ends in ``.py``.
+        argument: what errors call it.
+
+    Raises:
+        InvalidArgumentError: there is no such module or file, or it fails while it is imported.
+    """
+    try:
+        if source.endswith(".py"):
+            _import_file(Path(source).resolve())
+        else:
+            if not {"", str(Path.cwd())} & {*sys.path}:
+                sys.path.append(str(Path.cwd()))  # at the end: it hides no other module
+            importlib.import_module(source)
+    except (Exception, SystemExit) as error:  # whatever its own code raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        expected = "a module, or a .py file, that can be imported"
+        raise InvalidArgumentError(argument, expected, f"{source!r} ({reason:.300})") from error
+
+
+def _import_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    # Unlike the stem alone, no name of another module.
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode('utf-8', 'replace')).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
 
 
 def registered(kind: str) -> dict[str, type]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import DllmAudioError
 from . import answer, convert, evaluate, info, train, transcribe
-from .exit_codes import ERROR, INTERRUPTED
-from .options import HELP_LAYOUT
-from .terminal import complain
+from .exit_codes import ERROR, INTERRUPTED, TERMINATED
+from .options import HELP_LAYOUT, Parser
+from .stopping import Terminated, stoppable
+from .terminal import OutputError, complain, prepare_streams, silence
 
 _DESCRIPTION = """\
 Ask a masked-diffusion language model about sound, transcribe speech, and measure models.
@@ -34,14 +33,14 @@ exit codes:
   1  nothing could be done; one line on standard error says why
   2  the command line was wrong
   3  some inputs failed (each is named with its reason), the others gave results
-  130  interrupted; commands that keep results go on where they stopped
+  130  interrupted (143: by SIGTERM); commands that keep results go on where they stopped
 
 `dllm-audio COMMAND --help` explains each command."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dllm-audio",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -63,20 +62,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; see ``dllm-audio --help``.
     """
+    prepare_streams()
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
-    except KeyboardInterrupt:
+        with stoppable():
+            return _run(arguments)
+    except KeyboardInterrupt as error:
         if arguments.debug:
             raise
-        complain("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has had enough; let the exit flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminated = isinstance(error, Terminated)
+        complain("; ".join(("terminated" if terminated else "interrupted", *map(str, error.args))))
+        return TERMINATED if terminated else INTERRUPTED
+    except OutputError as error:
+        silence()
+        # Whoever read our output (head, less) has had enough.
+        if not isinstance(error.__cause__, BrokenPipeError):
+            complain(f"error: {error}")
         return ERROR
-    except (DllmAudioError, OSError, RuntimeError) as error:  # RuntimeError: the device's
+    except (DllmAudioError, OSError, MemoryError, RuntimeError) as error:  # the device's, too
         if arguments.debug:
             raise
-        complain(f"error: {error}")
+        complain(f"error: {error or type(error).__name__}")
         return ERROR
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    for source in getattr(arguments, "imports", ()):
+        from ..parts import import_parts
+
+        import_parts(source, "--import")
+    return arguments.run(arguments)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import checks
 from .clips import (
     Clip,
     ask_windows,
@@ -19,12 +20,13 @@ from .clips import (
 from .exit_codes import summarize
 from .options import (
     add_audio_options,
+    add_batch_option,
     add_decode_options,
     add_model_options,
     add_output_options,
     new_command,
 )
-from .terminal import complain, note, print_json
+from .terminal import complain, note, print_json, say
 
 if TYPE_CHECKING:
     from ..evaluation.predictors import ModelPredictor
@@ -62,12 +64,18 @@ def add_parser(commands: Any) -> None:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="sound files; - is standard input")
-    parser.add_argument("-q", "--question", required=True, help="what to ask about each file")
-    parser.add_argument("--stream", action="store_true", help="show the answer while it is decoded")
     parser.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="windows at once; default: 8"
+        "files",
+        nargs="+",
+        type=checks.name,
+        metavar="FILE",
+        help="sound files; - is standard input",
     )
+    parser.add_argument(
+        "-q", "--question", type=checks.text, required=True, help="what to ask about each file"
+    )
+    parser.add_argument("--stream", action="store_true", help="show the answer while it is decoded")
+    add_batch_option(parser, "windows at once; default: 8")
     add_audio_options(parser)
     add_model_options(parser)
     add_decode_options(parser, "without any of these: what the model was saved with")
@@ -114,7 +122,7 @@ def _answer(clip: Clip, predictor: ModelPredictor, arguments: argparse.Namespace
         print_json({"file": clip.name, "answer": text, "windows": windows})
     elif not arguments.stream:
         for window in windows:
-            print(f"{_prefix(clip, several, window['start'], window['end'])}{window['text']}")
+            say(f"{_prefix(clip, several, window['start'], window['end'])}{window['text']}")
 
 
 def _stream(

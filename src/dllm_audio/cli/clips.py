@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, DllmAudioError
+from ..errors import AudioDecodeError, DataError, DllmAudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,11 @@ def read_clip(name: str, max_seconds: float, *, allow_truncated: bool = False) -
     """
     from ..audio import cut_at_pauses, load_audio
 
-    source: Any = sys.stdin.buffer.read() if name == STANDARD_INPUT else name
+    source: Any = name
+    if name == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise AudioDecodeError(f"{name}: standard input is closed")
+        source = sys.stdin.buffer.read()
     waveform = load_audio(source, allow_truncated=allow_truncated)
     return Clip(name, waveform, cut_at_pauses(waveform, max_seconds))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from . import checks
 from .options import add_output_options, new_command
-from .terminal import human_bytes, print_json
+from .terminal import human_bytes, print_json, say
 
 _DESCRIPTION = """\
 Rewrite the weights of a published DIFFA checkpoint in another container, bit for bit.
@@ -33,8 +34,10 @@ def add_parser(commands: Any) -> None:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    parser.add_argument("source", metavar="SOURCE", help="folder in the published layout")
-    parser.add_argument("target", metavar="TARGET", help="folder to write")
+    parser.add_argument(
+        "source", type=checks.name, metavar="SOURCE", help="folder in the published layout"
+    )
+    parser.add_argument("target", type=checks.name, metavar="TARGET", help="folder to write")
     parser.add_argument(
         "--to", choices=("safetensors", "published"), default="safetensors", help="container"
     )
@@ -62,5 +65,5 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json({"file": str(path), "bytes": size})
         else:
-            print(f"{path}  {human_bytes(size)}")
+            say(f"{path}  {human_bytes(size)}")
     return 0

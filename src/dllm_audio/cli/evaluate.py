@@ -14,9 +14,16 @@ from ..evaluation.questions import Benchmark, Task, make_task
 from ..evaluation.sources import Source, open_source
 from ..evaluation.store import Shard
 from ..evaluation.voicebench import VoiceBench, export_name
+from . import checks
 from .exit_codes import summarize
-from .options import add_decode_options, add_model_options, add_output_options, new_command
-from .terminal import note, print_json
+from .options import (
+    add_batch_option,
+    add_decode_options,
+    add_model_options,
+    add_output_options,
+    new_command,
+)
+from .terminal import note, print_json, say
 
 if TYPE_CHECKING:
     from ..evaluation.predictors import ModelPredictor
@@ -71,28 +78,37 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("benchmark", metavar="BENCHMARK", choices=BENCHMARKS, help="see below")
     group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="PLACE", help="file, folder or hub id of the questions")
-    group.add_argument("--audio-root", metavar="DIR", help="where relative audio paths start")
+    group.add_argument(
+        "--data", type=checks.name, metavar="PLACE", help="file, folder or hub id of the questions"
+    )
+    group.add_argument(
+        "--audio-root", type=checks.name, metavar="DIR", help="where relative audio paths start"
+    )
     group.add_argument(
         "--split",
         action="append",
+        type=checks.name,
         metavar="NAME",
         help="may be repeated; default: the published one",
     )
-    group.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     group.add_argument(
-        "--choice-seed", type=int, metavar="N", help="show choices in an order drawn from this"
-    )
-    group.add_argument("--predictions", metavar="FILE", help="score this file; run no model")
-    group = parser.add_argument_group("run")
-    group.add_argument("--output", metavar="DIR", help="default: runs/BENCHMARK")
-    group.add_argument(
-        "--batch-size",
-        type=int,
-        default=1,
+        "--limit",
+        type=checks.integer(high=2**31),
         metavar="N",
-        help="questions at once; default: 1, as published",
+        help="only the first N questions",
     )
+    group.add_argument(
+        "--choice-seed",
+        type=checks.seed,
+        metavar="N",
+        help="show choices in an order drawn from this",
+    )
+    group.add_argument(
+        "--predictions", type=checks.name, metavar="FILE", help="score this file; run no model"
+    )
+    group = parser.add_argument_group("run")
+    group.add_argument("--output", type=checks.name, metavar="DIR", help="default: runs/BENCHMARK")
+    add_batch_option(group, "questions at once; default: 1, as published", default=1)
     group.add_argument(
         "--preset",
         choices=("diffa-2", "diffa", "model"),
@@ -218,9 +234,9 @@ def _show(report: Report, folder: Path, as_json: bool) -> None:
         print_json(report.to_json())
         return
     for line in score_lines(report):
-        print(line)
+        say(line)
     for failure in report.failures[:5]:
         note(f"failed: {failure.id}: {failure.error}")
     if len(report.failures) > 5:
         note(f"... and {len(report.failures) - 5} more failures, all in report.json")
-    print(f"report: {folder / 'report.md'}")
+    say(f"report: {folder / 'report.md'}")

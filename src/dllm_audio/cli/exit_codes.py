@@ -8,6 +8,7 @@ OK: Final = 0
 ERROR: Final = 1
 SOME_FAILED: Final = 3
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 
 
 def summarize(failed: int, total: int) -> int:

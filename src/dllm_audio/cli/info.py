@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from ..files import read_json
+from . import checks
 from .options import add_output_options, new_command
-from .terminal import human_bytes, print_json
+from .terminal import human_bytes, print_json, say
 
 if TYPE_CHECKING:
     from .contents import TensorEntry
@@ -57,7 +58,11 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "model", nargs="?", metavar="DIR_OR_ID", help="default: the small model of this package"
+        "model",
+        nargs="?",
+        type=checks.name,
+        metavar="DIR_OR_ID",
+        help="default: the small model of this package",
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     add_output_options(parser)
@@ -79,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(_record(folder, entries, config, arguments.tensors))
         else:
-            print("\n".join(_lines(folder, entries, config, arguments.tensors)))
+            say("\n".join(_lines(folder, entries, config, arguments.tensors)))
     return 0
 
 

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
+
+from . import checks
 
 HELP_LAYOUT = partial(argparse.RawDescriptionHelpFormatter, max_help_position=28, width=100)
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells what is wrong on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with exit code 2."""
+        usage = " ".join(self.format_usage().split())
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} ({usage})\n")
 
 
 def new_command(
@@ -50,46 +61,87 @@ def add_audio_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_import_option(group: Any) -> None:
+    """``--import``."""
+    group.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        type=checks.name,
+        metavar="MODULE_OR_FILE",
+        help="a module or .py file that registers parts of yours; may be repeated",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model, and where it runs."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
+        type=checks.name,
         metavar="DIR_OR_ID",
         help="folder or hub id of a saved model, or of a published DIFFA checkpoint; "
         "default: the small model of this package",
     )
     group.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps ...; default: cuda if there is one"
+        "--device",
+        type=checks.name,
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, mps ...; default: cuda if there is one",
     )
     group.add_argument("--dtype", choices=DTYPES, help="default: as the model was saved")
+    add_import_option(group)
     published = parser.add_argument_group("published DIFFA checkpoints only")
-    published.add_argument("--whisper", metavar="DIR_OR_ID", help="the Whisper encoder")
-    published.add_argument("--llada", metavar="DIR_OR_ID", help="the LLaDA backbone")
-    published.add_argument("--stage", type=int, metavar="N", help="training stage; default: 2")
+    for part, what in (("--whisper", "the Whisper encoder"), ("--llada", "the LLaDA backbone")):
+        published.add_argument(part, type=checks.name, metavar="DIR_OR_ID", help=what)
+    published.add_argument(
+        "--stage", type=checks.integer(1, 4), metavar="N", help="training stage; default: 2"
+    )
 
 
 def add_decode_options(parser: argparse.ArgumentParser, default: str) -> None:
     """How a response is decoded; ``default`` says what happens without any of these."""
     group = parser.add_argument_group("decoding", default)
+    count, length = checks.integer(), "tokens of the longest answer"
     group.add_argument(
-        "--sampler", metavar="NAME_OR_JSON", help="a preset, or a description as JSON or its file"
+        "--sampler",
+        type=checks.text,
+        metavar="NAME_OR_JSON",
+        help="a preset, or a description as JSON or its file",
     )
-    group.add_argument("--steps", type=int, metavar="N", help="forward passes a whole answer")
-    group.add_argument("--gen-length", type=int, metavar="N", help="tokens of the longest answer")
-    group.add_argument("--block-length", type=int, metavar="N", help="tokens of a block")
+    group.add_argument("--steps", type=count, metavar="N", help="forward passes a whole answer")
+    group.add_argument("--gen-length", type=count, metavar="N", help=length)
+    group.add_argument("--block-length", type=count, metavar="N", help="tokens of a block")
     group.add_argument(
-        "--threshold", type=float, metavar="P", help="commit every token at least this sure"
+        "--threshold",
+        type=checks.number(0, 1),
+        metavar="P",
+        help="commit every token at least this sure",
     )
     group.add_argument(
-        "--factor", type=float, metavar="F", help="commit by the factor rule instead"
+        "--factor", type=checks.number(0), metavar="F", help="commit by the factor rule instead"
     )
     group.add_argument(
         "--cache", choices=("prefix", "dual", "none"), help="keys and values to reuse"
     )
     group.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="default: 0, greedy"
+        "--temperature",
+        type=checks.number(0, 1e6),  # beyond, the noise has no room in a float
+        default=0.0,
+        metavar="T",
+        help="default: 0, greedy",
     )
+    add_seed_option(group, "for temperatures above 0; default: 0")
+
+
+def add_seed_option(group: Any, purpose: str) -> None:
+    """``--seed``."""
+    group.add_argument("--seed", type=checks.seed, default=0, metavar="N", help=purpose)
+
+
+def add_batch_option(group: Any, what: str, default: int = 8) -> None:
+    """``--batch-size``."""
     group.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="for temperatures above 0; default: 0"
+        "--batch-size", type=checks.integer(), default=default, metavar="N", help=what
     )

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .terminal import say
+
 GAP = "_"
 
 
@@ -61,9 +63,9 @@ def show_progressively(steps: Iterator[tuple[int, str, bool]], prefix: str = "")
     width = shutil.get_terminal_size().columns - 1
     for nfe, text, final in steps:
         if not terminal:
-            print(f"{prefix}{text}" if final else f"{prefix}[{nfe:3d}] {text}", flush=True)
+            say(f"{prefix}{text}" if final else f"{prefix}[{nfe:3d}] {text}")
         else:
             end = "\n" if final else ""
             shown = f"{prefix}{text}"
-            print(f"\r\x1b[K{shown if final else shown[:width]}", end=end, flush=True)
+            say(f"\r\x1b[K{shown if final else shown[:width]}", end=end)
     return text

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
+
+
+class OutputError(Exception):
+    """Standard output is closed or full: no matter of a single input."""
+
+
+def prepare_streams() -> None:
+    """Let every text be printed whatever the terminal's encoding, and remarks go somewhere."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silence() -> None:
+    """Let what is still to be flushed when Python exits go nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print a result, flushed, so that a reader sees it at once.
+
+    Raises:
+        OutputError: it could not be printed.
+    """
+    if sys.stdout is None:
+        raise OutputError("standard output: closed")
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        raise OutputError(f"standard output: {error.strerror}") from error
 
 
 def complain(message: str) -> None:
@@ -21,8 +56,13 @@ def note(message: str) -> None:
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """One JSON object on one line, flushed, so that a reader sees it at once."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    """One JSON object on one line."""
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(record)  # JSON has escapes of its own
+    say(text)
 
 
 def human_bytes(count: float) -> str:

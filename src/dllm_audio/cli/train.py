@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .options import new_command
+from . import checks
+from .options import add_import_option, add_seed_option, new_command
+from .terminal import say
 
 _DESCRIPTION = """\
 Train a model in stages, as a run file says: which encoder and backbone, which data, which recipe.
@@ -38,28 +40,44 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "run_file", metavar="RUN.json", nargs="?", help="what to train; see --explain"
+        "run_file",
+        type=checks.name,
+        metavar="RUN.json",
+        nargs="?",
+        help="what to train; see --explain",
     )
     parser.add_argument(
         "--explain", action="store_true", help="print what every key of a run file means, and stop"
     )
     parser.add_argument(
-        "--stage", metavar="NAME", default="all", help="name of the one stage to run (default: all)"
+        "--stage",
+        type=checks.name,
+        metavar="NAME",
+        default="all",
+        help="name of the one stage to run (default: all)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="folder of the run (default: runs/ and the file's name)"
+        "--output",
+        type=checks.name,
+        metavar="DIR",
+        help="folder of the run (default: runs/ and the file's name)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of fresh weights, order, noise and dropout (default 0)"
-    )
+    add_seed_option(parser, "of fresh weights, order, noise and dropout (default 0)")
+    add_import_option(parser)
     parser.add_argument(
         "--estimate", action="store_true", help="print parameters and memory per GPU, and stop"
     )
-    parser.add_argument("--gpus", type=int, default=1, help="for --estimate: number of GPUs")
+    parser.add_argument(
+        "--gpus",
+        type=checks.integer(),
+        metavar="N",
+        default=1,
+        help="for --estimate: number of GPUs",
+    )
     parser.add_argument(
         "--sequence-length",
         metavar="N",
-        type=int,
+        type=checks.integer(),
         default=1024,
         help="for --estimate: positions of prompt, audio and response (default 1024)",
     )
@@ -74,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.explain:
         from ..training import explain
 
-        print(explain(), end="")
+        say(explain(), end="")
         return 0
     if arguments.run_file is None:
         arguments.needs_file("the following arguments are required: RUN.json (or --explain)")
@@ -83,19 +101,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = RunConfig.from_file(arguments.run_file)
     if arguments.estimate:
-        print(_estimate(config, arguments.gpus, arguments.sequence_length))
+        say(_estimate(config, arguments.gpus, arguments.sequence_length))
         return 0
     output = arguments.output or Path("runs") / Path(arguments.run_file).stem
     only = None if arguments.stage == "all" else arguments.stage
     try:
         folders = run_recipe(config, output, only=only, seed=arguments.seed)
-    except KeyboardInterrupt:
-        logging.warning("the same command goes on from the last checkpoint in %s", output)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"the same command goes on from the last checkpoint in {output}",)
         raise
     _leave_the_others()
     if main:
         for folder in folders:
-            print(folder)
+            say(str(folder))
     return 0
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..errors import InvalidArgumentError
 from ..evaluation.asr import INSTRUCTION
 from ..files import write_text
+from . import checks
 from .clips import (
     STANDARD_INPUT,
     ask_windows,
@@ -27,12 +28,13 @@ from .clips import (
 from .exit_codes import summarize
 from .options import (
     add_audio_options,
+    add_batch_option,
     add_decode_options,
     add_model_options,
     add_output_options,
     new_command,
 )
-from .terminal import complain, note, print_json
+from .terminal import complain, note, print_json, say
 
 if TYPE_CHECKING:
     from ..evaluation.predictors import ModelPredictor
@@ -66,17 +68,30 @@ def add_parser(commands: Any) -> None:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    parser.add_argument("inputs", nargs="+", metavar="FILE_OR_FOLDER", help="- is standard input")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=checks.name,
+        metavar="FILE_OR_FOLDER",
+        help="- is standard input",
+    )
     parser.add_argument(
         "--format", choices=("text", "json", "srt"), help="default: text, or json with --json"
     )
-    parser.add_argument("--output-dir", metavar="DIR", help="write files instead of printing")
-    parser.add_argument("--overwrite", action="store_true", help="replace files in --output-dir")
-    parser.add_argument("--prompt", default=INSTRUCTION, help=f'default: "{INSTRUCTION}"')
-    parser.add_argument("--window", type=float, metavar="SECONDS", help="longest part")
     parser.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="parts at once; default: 8"
+        "--output-dir", type=checks.name, metavar="DIR", help="write files instead of printing"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output-dir")
+    parser.add_argument(
+        "--prompt", type=checks.text, default=INSTRUCTION, help=f'default: "{INSTRUCTION}"'
+    )
+    parser.add_argument(
+        "--window",
+        type=checks.number(0, above=True, unit="seconds"),
+        metavar="SECONDS",
+        help="longest part",
+    )
+    add_batch_option(parser, "parts at once; default: 8")
     add_audio_options(parser)
     add_model_options(parser)
     add_decode_options(parser, "without any of these: what the model was saved with")
@@ -113,10 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
         elif form == "json":
             print_json(result)
         elif form == "srt" and len(names) > 1:
-            print(f"# {name}\n{render(result, form)}", flush=True)
+            say(f"# {name}\n{render(result, form)}")
         else:
             prefix = f"{name}: " if len(names) > 1 else ""
-            print(f"{prefix}{render(result, form)}", flush=True)
+            say(f"{prefix}{render(result, form)}")
     return summarize(failed, len(names))
 
 

@@ -14,7 +14,7 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..errors import CheckpointError, InvalidArgumentError
 from ..files import read_json
 from ..losses import ElboSampling
 from ..model import AudioDiffusionLM
-from ..parts import build, part_class
+from ..parts import build, import_parts, part_class
 from ..prompts import load_tokenizer
 from ..weights import resolve_directory
 from .assembly import Foundation
@@ -71,6 +71,8 @@ class RunConfig:
             sentence, DIFFA-2's long one, which is also that of a list of stages).
         optimization: changed settings of a published recipe, by stage.
         loop: how runs are watched, kept and spread.
+        import_: modules or ``.py`` files that register parts of yours, imported before anything is
+            built.
 
     Raises:
         InvalidArgumentError: parts that do not go together, or a name that is unknown.
@@ -89,8 +91,10 @@ class RunConfig:
     system: str | None = None
     optimization: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     loop: LoopSettings = field(default_factory=LoopSettings)
+    import_: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        _import_all(self.import_)
         if isinstance(self.recipe, str) and self.recipe not in RECIPES:
             expected = f"one of {sorted(RECIPES)} or a list of stages"
             raise InvalidArgumentError("recipe", expected, repr(self.recipe))
@@ -133,6 +137,8 @@ class RunConfig:
             values = read_json(path)
         except CheckpointError as error:
             raise InvalidArgumentError(path.name, "a readable JSON file", error) from error
+        # Before the rest is read: stages and samplers may name what these register.
+        _import_all(values.get("import"), f"{path.name}: ")
         return from_json(cls, values, f"{path.name}: ")
 
     @property
@@ -220,6 +226,13 @@ def explain() -> str:
             ("recipe[].preference.sampling: ElboSampling", ElboSampling),
         ]
     )
+
+
+def _import_all(sources: Any, where: str = "") -> None:
+    """Import what a run file names; values of another kind are told when it is read."""
+    for index, source in enumerate(sources if isinstance(sources, list | tuple) else ()):
+        if isinstance(source, str):
+            import_parts(source, f"{where}import[{index}]")
 
 
 def _check_part(kind: str, source: str | Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ def from_json(kind: type[T], values: Any, where: str) -> T:
     if not isinstance(values, Mapping):
         raise InvalidArgumentError(where.removesuffix(": "), "an object", repr(values))
     whole = where.removesuffix(": ")
-    known = {f.name: f for f in fields(kind) if f.init}  # type: ignore[arg-type]
+    known = {_key(f): f for f in fields(kind) if f.init}  # type: ignore[arg-type]
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise InvalidArgumentError(whole, f"names among {sorted(known)}", unknown)
@@ -43,13 +43,19 @@ def from_json(kind: type[T], values: Any, where: str) -> T:
         if name not in values and _is_required(each):
             raise InvalidArgumentError(whole, f"an entry {name!r}", sorted(values))
     hints = get_type_hints(kind)
-    made = {k: _value(hints[k], v, key_in(where, k)) for k, v in values.items()}
+    names = {key: known[key].name for key in values}
+    made = {names[k]: _value(hints[names[k]], v, key_in(where, k)) for k, v in values.items()}
     try:
         return kind(**made)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(
             key_in(where, error.argument), error.expected, error.got
         ) from error
+
+
+def _key(each: Field[Any]) -> str:
+    """What a run file calls a field: ``import`` is no name that Python allows."""
+    return each.name.removesuffix("_")
 
 
 def key_in(where: str, key: str) -> str:
@@ -126,7 +132,7 @@ def _section(title: str, kind: type) -> str:
     for each in fields(kind):  # type: ignore[arg-type]
         if each.init:
             default = "required" if _is_required(each) else f"default {_default(each)}"
-            lines += [f"{each.name}  ({_name(hints[each.name])}; {default})"]
+            lines += [f"{_key(each)}  ({_name(hints[each.name])}; {default})"]
             # What Python calls None is null in the file.
             plain = (line.replace("None", "null") for line in meanings[each.name])
             lines += ["    " + _ROLE.sub(r"\1", line) for line in plain]
