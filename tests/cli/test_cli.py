@@ -463,3 +463,20 @@ def test_processes_share_a_run_and_report_once(tmp_path: Path, model_folder: Pat
     assert main([*command, "--output", str(tmp_path / "one")]) == OK
     two, one = ((tmp_path / name / "results.jsonl").read_bytes() for name in ("two", "one"))
     assert two == one
+
+
+def test_info_says_what_every_part_is(tmp_path: Path, model_folder: Path, capsys) -> None:
+    for file in model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    for adapter in (
+        {"name": "somebodys", "settings": {"inner": {"name": "linear", "settings": {}}}},
+        {"type": "somebodys"},
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "adapter": adapter}))
+        assert main(["info", str(tmp_path)]) == OK
+        text = capsys.readouterr().out
+        assert re.search(r"^  adapter\.(name|type) +somebodys$", text, re.MULTILINE)
+        assert ("adapter.settings.inner.name" in text) == ("name" in adapter)
+        parts = re.findall(r"^  (\w+)\.[\w.]+ ", text, re.MULTILINE)
+        assert parts.index("adapter") < parts.index("backbone")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError, InvalidArgumentError
+from ..files import replacing
 from ..weights import check_inside
 from .reading import PICKLE, SAFETENSORS, read_tensors
 
@@ -48,6 +47,7 @@ def convert_checkpoint(
         InvalidArgumentError: an unknown format, or ``target`` is ``source``.
         CheckpointError: no weights, damaged weights, or a target that holds weights already.
         UnsafeCheckpointError: a file would run code or lies outside its folder.
+        OSError: a file cannot be written; names it.
 
     Example:
         >>> Path("published").mkdir()
@@ -126,9 +126,7 @@ def _write_safetensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:
-    # A folder of its own, because torch.save puts the file's name into the file.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as scratch:
-        part = Path(scratch) / path.name
-        write(part)
-        os.replace(part, path)
+    # The file has its name while it is written, because torch.save puts it into the file.
+    with replacing(path) as scratch:
+        write(scratch)
     return path

@@ -120,6 +120,15 @@ def _record(
     return record
 
 
+def _worth_a_line(config: Mapping[str, Any]) -> list[str]:
+    """Settings that are shown, part by part; what a part is, and parts inside it, always."""
+    kinds = [key for key in config if key.rpartition(".")[2] in ("name", "type")]
+    keys = dict.fromkeys((*_WORTH_A_LINE, *kinds))
+    parts = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    shown = [key for key in keys if key in config]
+    return sorted(shown, key=lambda key: parts.index(key.partition(".")[0]))
+
+
 def _lines(
     folder: Path, entries: list[TensorEntry], config: Mapping[str, Any], tensors: bool
 ) -> list[str]:
@@ -145,7 +154,7 @@ def _lines(
         for name, size in (("float32", 4), ("bfloat16", 2), ("int8", 1))
     )
     lines += ["", f"  weights in memory: {memory}"]
-    shown = {name: config[name] for name in _WORTH_A_LINE if name in config}
+    shown = {key: config[key] for key in _worth_a_line(config)}
     if shown:
         longest = max(map(len, shown))
         lines += ["", *(f"  {name:<{longest}}  {value}" for name, value in shown.items())]
