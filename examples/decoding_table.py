@@ -3,7 +3,7 @@
     python examples/decoding_table.py                    # writes docs/results/decoding.*
     python examples/decoding_table.py --questions 39     # a quick look
 
-Measures, on held-out questions, accuracy, agreement with one token a step, tokens per forward
+Measures, on held-out questions, accuracy, agreement with one token a step, positions per forward
 pass and time; then sweeps the threshold and draws what it costs and what it gains.
 """
 
@@ -77,7 +77,7 @@ class Row:
         accuracy: share of answers equal to the expected text.
         same: share of answers equal to those of the reference.
         passes: forward passes per answer, mean.
-        tokens_per_forward: response positions per forward pass, mean over answers.
+        positions_per_forward: response positions per forward pass, mean over answers.
         milliseconds: decoding time per answer, audio and prompt already encoded.
         speedup: the reference's time over this one's.
     """
@@ -87,7 +87,7 @@ class Row:
     accuracy: float
     same: float
     passes: float
-    tokens_per_forward: float
+    positions_per_forward: float
     milliseconds: float
     speedup: float
 
@@ -130,7 +130,7 @@ def rows_of(cases: list[Case], targets: Sequence[str]) -> list[Row]:
                 accuracy=statistics.fmean(right),
                 same=statistics.fmean(same),
                 passes=statistics.fmean(case.passes),
-                tokens_per_forward=statistics.fmean(LENGTH / max(p, 1) for p in case.passes),
+                positions_per_forward=statistics.fmean(LENGTH / max(p, 1) for p in case.passes),
                 milliseconds=1e3 * sum(case.seconds) / len(targets),
                 speedup=sum(reference.seconds) / sum(case.seconds),
             )
@@ -148,7 +148,7 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
     for row in rows:
         lines.append(
             f"| {row.rule} | {row.cache} | {100 * row.accuracy:.1f} % | {100 * row.same:.1f} % "
-            f"| {row.passes:.2f} | {row.tokens_per_forward:.2f} | {row.milliseconds:.2f} "
+            f"| {row.passes:.2f} | {row.positions_per_forward:.2f} | {row.milliseconds:.2f} "
             f"| {row.speedup:.1f}x |"
         )
     error = 100 * (rows[0].accuracy * (1 - rows[0].accuracy) / facts["questions"]) ** 0.5
@@ -179,7 +179,7 @@ def draw(sweep: list[Row], reference: Row, path: Path) -> None:
     for axes, (measure, title) in zip(panels, measures.items(), strict=True):
         for number, cache in enumerate(("none", "prefix", "dual")):
             rows = [row for row in sweep if row.cache == cache]
-            xs = [row.tokens_per_forward for row in rows]
+            xs = [row.positions_per_forward for row in rows]
             ys = [100 * getattr(row, measure) for row in rows]
             label = "no cache" if cache == "none" else f"{cache} cache"
             axes.plot(xs, ys, marker="os^"[number], markersize=4, linewidth=1, label=label)
@@ -193,7 +193,7 @@ def draw(sweep: list[Row], reference: Row, path: Path) -> None:
         level = 100 * getattr(reference, measure)
         axes.axhline(level, color="gray", linestyle="--", linewidth=1)
         axes.plot(
-            reference.tokens_per_forward, level, "k*", markersize=10,
+            reference.positions_per_forward, level, "k*", markersize=10,
             label="one token a step, no EOS stop",
         )  # fmt: skip
         axes.set_ylim(min(60.0, *axes.get_ylim()), 102.0)

@@ -145,7 +145,8 @@ def plain_decode(
         mask_id: stands for "not yet known".
         eos_id: not None ends the row early, and fills it up.
         confidence: ``max_probability``, ``margin`` or ``entropy``.
-        eos: ``allow``, ``forbid`` or ``delay`` (both need ``eos_id``; they do not stop).
+        eos: ``allow``, ``forbid``, ``delay`` or ``exclude`` (these need ``eos_id``; they do not
+            stop).
         may_wait: whether a pass may commit nothing; otherwise the best position is.
     """
     result = PlainResult(list(start))
@@ -169,6 +170,11 @@ def plain_decode(
                 choosable = probability.clone()
                 choosable[mask_id] = -1.0
                 guess[p] = int(choosable.argmax())
+                if eos == "exclude" and guess[p] != eos_id:
+                    row[eos_id] = -math.inf
+                    probability = torch.softmax(row, -1)
+                    choosable = probability.clone()
+                    choosable[mask_id] = -1.0
                 step.entropy[p] = float(torch.special.entr(probability).sum())
                 best, second = choosable.topk(2).values.tolist()
                 step.confidence[p] = {
@@ -177,7 +183,7 @@ def plain_decode(
                     "entropy": -step.entropy[p],
                 }[confidence]
                 result.confidence_of[p] = step.confidence[p]
-                if eos == "delay" and guess[p] == eos_id:
+                if eos in ("delay", "exclude") and guess[p] == eos_id:
                     step.confidence[p] -= 1000.0
                     step.entropy[p] += 1000.0
             commit = rule(step)
@@ -192,6 +198,10 @@ def plain_decode(
             number += 1
     if stops is not None:
         result.tokens = [stops if t == mask_id else t for t in tokens]
+        end = result.tokens.index(stops) if stops in result.tokens else len(tokens)
+        for p in [p for p in result.step_of if p > end]:  # what was committed behind the end
+            result.tokens[p] = stops
+            del result.step_of[p]
     return result
 
 

@@ -93,7 +93,7 @@ def test_answers_are_cut_at_their_end_and_hold_no_markers(
     marker, start = (tokenizer.convert_tokens_to_ids(t) for t in (end, "<|startoftext|>"))
     tokens = torch.tensor([[*ids, marker, *ids], [marker, *ids, *ids], [start, *ids, *ids]])
     zeros = torch.zeros(3, dtype=torch.long)
-    texts = model.decode(SamplerOutput(tokens, zeros, 1, None, zeros))
+    texts = model.decode(SamplerOutput(tokens, zeros, 1, None, zeros, zeros.float()))
     expected = [tokenizer.decode(ids), "", tokenizer.decode([*ids, *ids])]
     assert texts == expected
 

@@ -122,6 +122,17 @@ def test_it_answers_and_comes_back_equal(model: AudioDiffusionLM, tmp_path: Path
     assert "`masked-lm`" in card
 
 
+def test_it_chooses_among_given_answers(model: AudioDiffusionLM) -> None:
+    found = model.generate(
+        prompts=["what is said ?", "who are you ?"], audio=[sound(0), None],
+        choices=["violin", "piano", "one two"],
+    )  # fmt: skip
+    assert found.choice_probabilities is not None
+    for text, row in zip(found.texts or [], found.choice_probabilities, strict=True):
+        assert sum(row) == pytest.approx(1.0)
+        assert text == ["violin", "piano", "one two"][row.index(max(row))]
+
+
 def test_an_unregistered_part_is_refused_with_the_line_that_would_register_it(
     model: AudioDiffusionLM, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from .processor import Conversations, as_batch
 from .prompts import ChatTemplate, PromptBatch, read_conversation
 from .protocols import AudioEncoder, AudioSource
 
+Choices: TypeAlias = Sequence[str] | Sequence[Sequence[str]]
 Audio: TypeAlias = AudioSource | Sequence[AudioSource | None] | None
 
 
@@ -93,6 +94,56 @@ def from_inputs(inputs: ProcessorInputs) -> Asked:
     pairs = zip(inputs["waveforms"], inputs["audio_lengths"].tolist(), strict=True)
     clips: list[AudioSource] = [waveform[:length] for waveform, length in pairs]
     return Asked(PromptBatch(input_ids, mask, inputs["audio_start"], inputs["audio_rows"]), clips)
+
+
+def read_choices(
+    template: ChatTemplate, choices: Choices, rows: int
+) -> tuple[list[list[str]], list[list[list[int]]]]:
+    """The texts that may be answers, and their tokens, one list a row.
+
+    Args:
+        template: whose tokenizer reads them, without the space around them.
+        choices: texts for all rows, or a list of texts a row.
+        rows: how many rows there are.
+
+    Raises:
+        InvalidArgumentError: no choices, an empty one, equal ones, a special token in one, or
+            lists for another number of rows.
+    """
+    expected = "a list of texts, or one such list a row"
+    if isinstance(choices, str) or not isinstance(choices, Sequence):
+        raise InvalidArgumentError("choices", expected, type(choices).__name__)
+    if not choices:
+        raise InvalidArgumentError("choices", "at least one text", "none")
+    if any(isinstance(each, str) for each in choices):
+        lists = {"choices": list(choices)}
+        texts = [lists["choices"]] * rows
+    elif len(choices) == rows:
+        texts = [
+            list(each) if isinstance(each, Sequence) else [each]  # the check below names it
+            for each in choices
+        ]
+        lists = {f"choices[{row}]": each for row, each in enumerate(texts)}
+    else:
+        raise InvalidArgumentError("choices", f"one list a row ({rows})", len(choices))
+    tokens = [_read_choices(template, each, name) for name, each in lists.items()]
+    return texts, tokens * (rows if len(tokens) < rows else 1)
+
+
+def _read_choices(template: ChatTemplate, choices: Sequence[object], where: str) -> list[list[int]]:
+    if not choices:
+        raise InvalidArgumentError(where, "at least one text", "none")
+    read: dict[tuple[int, ...], int] = {}
+    for number, choice in enumerate(choices):
+        name = f"{where}[{number}]"
+        if not isinstance(choice, str) or not choice.strip():
+            raise InvalidArgumentError(name, "a text that is not empty", repr(choice))
+        tokens = tuple(template.answer(choice, name))
+        if tokens in read:
+            expected = f"another text than {where}[{read[tokens]}]"
+            raise InvalidArgumentError(name, expected, repr(choice))
+        read[tokens] = number
+    return [list(tokens) for tokens in read]
 
 
 def load_clip(source: AudioSource | None, encoder: AudioEncoder, crop: bool) -> Tensor:

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .asking import Audio, ProcessorInputs, from_inputs, from_messages, from_prompts, load_clip
+from .asking import (
+    Audio,
+    Choices,
+    ProcessorInputs,
+    from_inputs,
+    from_messages,
+    from_prompts,
+    load_clip,
+    read_choices,
+)
 from .errors import CheckpointError, InvalidArgumentError
 from .model_config import AudioDiffusionConfig
 from .model_files import (
@@ -27,8 +36,8 @@ from .modes import evaluating
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
 from .processor import AudioDiffusionProcessor, Conversations, read_settings
 from .prompts import ChatTemplate, ConditionedPredictor, condition
-from .protocols import AudioAdapter, AudioEncoder, AudioSource, Tokenizer
-from .samplers import CachedParallelSampler, Sampler, Threshold, from_dict
+from .protocols import AudioAdapter, AudioEncoder, AudioSource, MaskPredictor, Tokenizer
+from .samplers import CachedParallelSampler, Sampler, Threshold, choose_among, from_dict
 from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
 if TYPE_CHECKING:
@@ -282,6 +291,8 @@ class AudioDiffusionLM(PreTrainedModel):
         prompts: str | Sequence[str] | None = None,
         messages: Conversations | None = None,
         audio: Audio = None,
+        choices: Choices | None = None,
+        choose_by: str = "answer",
         sampler: Sampler | None = None,
         crop: bool = False,
         **options: Any,
@@ -297,6 +308,12 @@ class AudioDiffusionLM(PreTrainedModel):
             audio: with ``prompts``: one clip a row (see :meth:`embed_audio`), None for text-only
                 rows; None: no row has audio. A single clip, not in a list, is encoded once and
                 serves every prompt.
+            choices: the texts that may be answers, for all rows, or a list of them a row: the most
+                likely one is the answer, and the result holds the probability of each (see
+                :func:`dllm_audio.samplers.choose_among`); of the sampler only ``gen_length`` and
+                ``guidance`` count then.
+            choose_by: ``"answer"``: how likely each choice is the whole answer; ``"beginning"``:
+                how likely the answer begins with it.
             sampler: None is :meth:`default_sampler`.
             crop: keep the first window of longer clips instead of raising.
             options: what the processor gives (``input_ids=``, ...); the rest is passed to the
@@ -316,8 +333,30 @@ class AudioDiffusionLM(PreTrainedModel):
             predictor = self.prepare(
                 prompts=prompts, messages=messages, audio=audio, crop=crop, **inputs
             )
-            output = (sampler or self.default_sampler())(predictor, **options)
+            sampler = sampler or self.default_sampler()
+            if choices is not None:
+                return self._choose(predictor, choices, choose_by, sampler, options)
+            output = sampler(predictor, **options)
         return Generation(self.decode(output) if self.tokenizer is not None else None, output)
+
+    def _choose(
+        self,
+        predictor: MaskPredictor,
+        choices: Choices,
+        by: str,
+        sampler: Sampler,
+        options: Mapping[str, Any],
+    ) -> Generation:
+        if options:
+            raise InvalidArgumentError("choices", f"None with {sorted(options)}", "a list")
+        texts, ids = read_choices(self._template(), choices, predictor.batch_size)
+        if sampler.options.guidance is not None:
+            predictor = sampler.options.guidance.wrap(predictor)
+        chosen = choose_among(
+            predictor, ids, gen_length=sampler.gen_length, end_token_ids=self.end_token_ids, by=by
+        )
+        answers = [row[best].strip() for row, best in zip(texts, chosen.best, strict=True)]
+        return Generation(answers, chosen.output, chosen.probabilities)
 
     def prepare(
         self,

@@ -98,7 +98,7 @@ class Trace:
 
     Attributes:
         step: ``[B, R]`` int64 forward pass (0-based) at which the position was committed;
-            -1 where it was given from the start or filled after an early stop.
+            -1 where it was given from the start or filled with EOS behind an early stop.
         confidence: ``[B, R]`` float32 confidence at that step; NaN where ``step`` is -1.
     """
 
@@ -116,6 +116,10 @@ class SamplerOutput:
         nfe: forward passes of the backbone that the batch took.
         trace: commit order and confidence, or None when tracing is off.
         row_nfe: ``[B]`` int64 forward passes each row took part in.
+        confidence: ``[B]`` float32 mean, over the tokens of the answer, of the confidence at which
+            each was committed (see ``SamplingOptions.confidence``; by default a probability). The
+            answer ends before the first EOS; tokens given from the start do not count; NaN where
+            no token is left to count.
 
     Example:
         >>> import torch
@@ -135,11 +139,15 @@ class SamplerOutput:
     nfe: int
     trace: Trace | None
     row_nfe: Tensor
+    confidence: Tensor
 
     @property
     def tokens_per_forward(self) -> float:
-        """Mean over the rows of response tokens per forward pass that the row took part in."""
-        return float((self.tokens.shape[1] / self.row_nfe.clamp(min=1)).mean())
+        """Mean over the rows of the answer's tokens per forward pass that the row took part in.
+
+        What is filled with EOS behind the answer does not count, nor does the EOS itself.
+        """
+        return float((self.lengths / self.row_nfe.clamp(min=1)).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +158,13 @@ class Generation:
         texts: one answer a row, cut at its end and without special tokens; None where there is
             no text.
         output: tokens, lengths, forward passes and trace.
+        choice_probabilities: where choices were given, the probability of each, one list a row, in
+            the order of the choices; they sum to 1.
     """
 
     texts: list[str] | None
     output: SamplerOutput
+    choice_probabilities: list[list[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

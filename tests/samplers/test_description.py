@@ -78,7 +78,7 @@ options = st.builds(
     guidance=st.none()
     | st.builds(ClassifierFreeGuidance, st.floats(0, 5), st.sampled_from(["text", "audio"])),
     confidence=st.sampled_from(["max_probability", "margin", "entropy", "random"]),
-    eos=st.sampled_from(["allow", "forbid", "delay"]),
+    eos=st.sampled_from(["allow", "forbid", "delay", "exclude"]),
     end_token_ids=st.none() | st.lists(st.integers(0, 2**31), max_size=3).map(tuple),
     eos_stop=st.booleans(),
     credit=st.none() | st.builds(TraceCredit, unit, unit, st.floats(0, 0.9)),

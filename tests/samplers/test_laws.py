@@ -64,7 +64,7 @@ def same(a: SamplerOutput, b: SamplerOutput) -> None:
     seed=seeds,
     rule=st.sampled_from(sorted(RULES)),
     confidence=st.sampled_from(CONFIDENCES),
-    eos=st.sampled_from(["stop", "allow", "forbid", "delay"]),
+    eos=st.sampled_from(["stop", "allow", "forbid", "delay", "exclude"]),
     block=st.integers(1, 12),
     given_tokens=st.integers(0, 4),
 )
@@ -170,7 +170,7 @@ def test_a_row_does_not_depend_on_its_batch(rule: str, confidence: str, cache: s
     block=st.integers(1, 11),
     cache=st.sampled_from(CACHES),
     rule=st.sampled_from([None, *sorted(RULES)]),
-    eos=st.sampled_from(["allow", "forbid", "delay"]),
+    eos=st.sampled_from(["allow", "forbid", "delay", "exclude"]),
     eos_stop=st.booleans(),
 )
 @example(seed=0, steps=1, block=11, cache="dual", rule=None, eos="allow", eos_stop=True)

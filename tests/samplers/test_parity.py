@@ -19,7 +19,7 @@ from dllm_audio import (
 from dllm_audio.samplers import Sampler
 from parity import load_golden, load_golden_json
 
-from .models import Batch, golden_llada
+from .models import EOS, MASK, Batch, golden_llada, mixed_batch, tiny_llada
 
 TEXT = load_golden("text_sampling")
 TEXT_CASES = load_golden_json("text_sampling")["cases"]
@@ -120,3 +120,55 @@ def test_parallel_decoding_with_audio_gives_the_original_tokens(case: dict) -> N
         assert torch.equal(output.tokens[row, :end], expected[:end])
         assert (eos in output.tokens[row]) == (eos in expected)
         assert output.row_nfe[row] <= case["nfe"]
+
+
+def published_end_exclusion(
+    predict: Any, length: int, block: int, steps: int, ends: list[int], mask: int
+) -> list[int]:
+    """LLaDA's ``generate`` with ``confidence_eos_eot_inf``, greedy, as its source describes it.
+
+    Tokens are chosen first; then the logits of both end ids become minus infinity, and the softmax
+    of what is left says how sure each choice is: 0 for an end token.
+    """
+    x = torch.full((length,), mask)
+    for start in range(0, length, block):
+        inside = torch.zeros(length, dtype=torch.bool)
+        inside[start : start + block] = True
+        masked, in_block = int((x[inside] == mask).sum()), steps * block // length
+        for step in range(in_block):
+            logits = predict(x[None])[0].double()
+            choosable = logits.clone()
+            choosable[:, mask] = -torch.inf
+            chosen = choosable.argmax(-1)
+            logits[:, ends] = -torch.inf
+            sure = logits.softmax(-1).gather(-1, chosen[:, None])[:, 0]
+            sure = torch.where(inside & (x == mask), sure, -torch.inf)
+            quota = masked // in_block + (step < masked % in_block)
+            taken = sure.sort(descending=True, stable=True).indices[:quota]
+            x[taken] = chosen[taken]
+    return x.tolist()
+
+
+@pytest.mark.parametrize("block", [4, 12])
+def test_excluded_end_tokens_decode_as_published(block: int) -> None:
+    """Both ends leave the softmax: with ``delay`` alone other tokens are less sure, in part."""
+    model, ends = tiny_llada(0), [EOS, 3]
+    differ = 0
+    for seed in range(20):
+        predictor = mixed_batch(model, seed, rows=1).together()
+        with_ends = predictor.head
+
+        def head(hidden: Tensor, head: Any = with_ends) -> Tensor:  # ends are likely everywhere
+            lifted = torch.zeros(model.config.vocab_size, dtype=hidden.dtype)
+            lifted[ends] = 2.0
+            return head(hidden) + lifted
+
+        predictor.head = head  # type: ignore[method-assign]
+        outputs = {
+            eos: BlockSampler(6, 12, block, eos=eos, end_token_ids=tuple(ends))(predictor)
+            for eos in ("exclude", "delay")
+        }
+        expected = published_end_exclusion(predictor, 12, block, 6, ends, MASK)
+        assert outputs["exclude"].tokens[0].tolist() == expected
+        differ += outputs["delay"].tokens[0].tolist() != expected
+    assert differ > 0

@@ -17,7 +17,7 @@ class Predictions:
     Attributes:
         texts: one answer a row.
         nfe: forward passes of the backbone that each row took part in.
-        tokens: response tokens that were decoded for each row.
+        tokens: of each row's answer, without what is filled in behind its end.
     """
 
     texts: list[str]
@@ -111,5 +111,5 @@ class ModelPredictor:
             audio=list(audio), prompts=list(prompts), sampler=self.sampler, generator=streams
         )
         output = generation.output
-        rows, length = output.tokens.shape
-        return Predictions(list(generation.texts), output.row_nfe.tolist(), [length] * rows)
+        lengths = output.lengths.tolist()
+        return Predictions(list(generation.texts), output.row_nfe.tolist(), lengths)

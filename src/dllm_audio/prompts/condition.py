@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import AudioEmbeddings
 from ..protocols import Backbone
-from .predictor import ConditionedPredictor
+from .predictor import ConditionedPredictor, check_ids
 from .splice import PlacedAudio, SplicedPrompt, splice
 
 ClipLists: TypeAlias = Sequence[Sequence[Tensor]]
@@ -80,7 +80,8 @@ def condition(
         raise InvalidArgumentError("mask_token_id", "an id (the backbone's config has none)", None)
     eos_token_id = _id("eos_token_id", eos_token_id, backbone)
 
-    prompt_ids = _checked_ids(prompt_ids.masked_fill(~prompt_mask, mask_token_id), backbone)
+    prompt_ids = prompt_ids.masked_fill(~prompt_mask, mask_token_id)
+    check_ids("prompt_ids", prompt_ids, backbone)
     embeds = backbone.embed(prompt_ids)
     prompt = splice(embeds, prompt_mask, placed)
     length = prompt.mask.shape[1]
@@ -150,16 +151,6 @@ def _from_lists(batch: int, audio: ClipLists, start: object) -> PlacedAudio | No
 
 def _id(name: str, given: int | None, backbone: Backbone) -> int | None:
     return given if given is not None else getattr(backbone.config, name, None)
-
-
-def _checked_ids(prompt_ids: Tensor, backbone: Backbone) -> Tensor:
-    if prompt_ids.dtype not in (torch.int64, torch.int32):
-        raise InvalidArgumentError("prompt_ids", "int64 token ids", prompt_ids.dtype)
-    count = getattr(backbone.config, "num_embeddings", None)
-    if count is not None and bool(((prompt_ids < 0) | (prompt_ids >= count)).any()):
-        got = f"{int(prompt_ids.min())} to {int(prompt_ids.max())}"
-        raise InvalidArgumentError("prompt_ids", f"ids in [0, {count})", got)
-    return prompt_ids
 
 
 def _checked_response_mask(mask: Tensor, prompt_ids: Tensor) -> Tensor:

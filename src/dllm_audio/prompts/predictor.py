@@ -137,8 +137,26 @@ class ConditionedPredictor:
         """Whether the backbone keeps keys and values."""
         return hasattr(self.backbone, "new_cache")
 
+    def check_start(
+        self, response_length: int, token_ids: Tensor | None = None, argument: str = "start"
+    ) -> None:
+        """Refuse what cannot be decoded, before anything of its size is allocated.
+
+        Args:
+            response_length: R of the response to come.
+            token_ids: what will stand in it.
+            argument: named in errors about them.
+
+        Raises:
+            InvalidArgumentError: more positions than the backbone knows, or ids that are none.
+        """
+        self._check_length("gen_length", response_length)
+        if token_ids is not None:
+            check_ids(argument, token_ids, self.backbone)
+
     def new_cache(self, response_length: int) -> KVCache:
         """A cache for the prompt and a response of that length; see :attr:`can_cache`."""
+        self._check_length("response_length", response_length)
         backbone = cast(CachingBackbone, self.backbone)
         return backbone.new_cache(self.batch_size, self.prompt_length + response_length)
 
@@ -208,19 +226,36 @@ class ConditionedPredictor:
             raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))
         if x_t.dtype not in (torch.int64, torch.int32):
             raise InvalidArgumentError("x_t", "int64 token ids", x_t.dtype)
+        self._check_length("x_t", x_t.shape[1])
+
+    def _check_length(self, argument: str, response_length: int) -> None:
         limit = getattr(self.backbone.config, "max_sequence_length", None)
-        if limit is None or self.prompt_length + x_t.shape[1] <= limit:
+        if limit is None or self.prompt_length + response_length <= limit:
             return
         # Padding has no position of its own: what counts is the longest row.
         prompts = self.prompt.mask.sum(-1)
-        responses = torch.full_like(prompts, x_t.shape[1])
+        responses = torch.full_like(prompts, response_length)
         if self.response_mask is not None:
             responses = self.response_mask.sum(-1)
         row = int((prompts + responses).argmax())
         if int(prompts[row] + responses[row]) > limit:
             expected = f"prompt, audio and response within {limit} positions"
             got = f"{int(prompts[row])} + {int(responses[row])} in row {row}"
-            raise InvalidArgumentError("x_t", expected, got)
+            raise InvalidArgumentError(argument, expected, got)
+
+
+def check_ids(argument: str, token_ids: Tensor, backbone: Backbone) -> None:
+    """Token ids that the backbone has embeddings for.
+
+    Raises:
+        InvalidArgumentError: they are none.
+    """
+    if token_ids.dtype not in (torch.int64, torch.int32):
+        raise InvalidArgumentError(argument, "int64 token ids", token_ids.dtype)
+    count = getattr(backbone.config, "num_embeddings", None)
+    if count is not None and bool(((token_ids < 0) | (token_ids >= count)).any()):
+        got = f"{int(token_ids.min())} to {int(token_ids.max())}"
+        raise InvalidArgumentError(argument, f"ids in [0, {count})", got)
 
 
 def _logit_shift(backbone: Backbone) -> int:

@@ -244,6 +244,18 @@ class ChatTemplate:
         starts = self._audio_starts(prompt_ids, text)
         return TrainingExample(prompt_ids, target_ids, starts[0] if starts else 0)
 
+    def answer(self, text: str, argument: str = "text") -> list[int]:
+        """Tokens of an answer, without the space around it and without its end.
+
+        Raises:
+            InvalidArgumentError: it holds a special token, or no token at all.
+        """
+        self._check(argument, text)
+        ids = self._encode(text.strip())
+        if not ids:
+            raise InvalidArgumentError(argument, "a text that the tokenizer knows", repr(text))
+        return ids
+
     def _user(self, instruction: str, has_audio: bool) -> Message:
         if has_audio and AUDIO_PLACEHOLDER not in instruction:
             instruction = AUDIO_INTRODUCTION + instruction

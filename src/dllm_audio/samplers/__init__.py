@@ -2,6 +2,7 @@
 
 from . import presets
 from .cache import CachePolicy
+from .choices import Chosen, choose_among
 from .choosing import SamplingOptions
 from .commit import (
     CommitRule,
@@ -29,6 +30,7 @@ __all__ = [
     "BlockSampler",
     "CachePolicy",
     "CachedParallelSampler",
+    "Chosen",
     "ClassifierFreeGuidance",
     "CommitRule",
     "CommitState",
@@ -45,6 +47,7 @@ __all__ = [
     "Threshold",
     "TimestepQuota",
     "TraceCredit",
+    "choose_among",
     "deliberate",
     "from_dict",
     "infilling_start",

@@ -23,20 +23,23 @@ def check_integer(name: str, value: object, low: int = 1, high: int = LARGEST) -
         raise InvalidArgumentError(name, f"an integer in {low}..{high}", shown(value))
 
 
-def check_number(name: str, value: object, low: float = -_FAR, expected: str = "") -> None:
-    """A finite ``int`` or ``float`` of at least ``low``, and no ``bool``.
+def check_number(
+    name: str, value: object, low: float = -_FAR, expected: str = "", high: float = _FAR
+) -> None:
+    """A finite ``int`` or ``float`` in ``[low, high]``, and no ``bool``.
 
     Args:
         name: of the argument.
         value: what came.
         low: smallest value.
-        expected: for the message; the bound itself where empty.
+        expected: for the message; the lower bound itself where empty.
+        high: largest value.
 
     Raises:
         InvalidArgumentError: it is none.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not -_FAR <= value <= _FAR or value < low:  # type: ignore[operator]
+    if not number or not -_FAR <= value <= high or value < low:  # type: ignore[operator]
         bound = "a finite number" if low == -_FAR else f"a finite number >= {low}"
         raise InvalidArgumentError(name, expected or bound, shown(value))
 

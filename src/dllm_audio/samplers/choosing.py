@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgumentError
-from .checks import check_choice, check_flag, check_integer, check_number
+from .checks import check_choice, check_flag, check_integer, check_number, shown
 from .confidence import (
     CONFIDENCES,
     CreditAccount,
@@ -26,7 +26,7 @@ from .confidence import (
 )
 from .guidance import ClassifierFreeGuidance
 
-EOS_POLICIES = ("allow", "forbid", "delay")
+EOS_POLICIES = ("allow", "forbid", "delay", "exclude")
 Generators = torch.Generator | Sequence[torch.Generator] | None
 # Puts delayed end tokens behind everything else, in order among themselves: more than any
 # confidence or entropy (log V).
@@ -43,7 +43,9 @@ class SamplingOptions:
         confidence: ``"max_probability"`` of the chosen token, ``"margin"`` over the second
             token, ``"entropy"`` (negative), or ``"random"`` order.
         eos: ``"allow"``; ``"forbid"`` takes end tokens out of the distribution; ``"delay"``
-            commits predicted end tokens after everything else.
+            commits predicted end tokens after everything else; ``"exclude"`` does that too and
+            measures how sure the other tokens are in a distribution without end tokens (LLaDA's
+            ``confidence_eos_eot_inf``, with the ids of EOS and end of turn in ``end_token_ids``).
         end_token_ids: what counts as an end token for ``eos``; None: the predictor's EOS.
         eos_stop: end a row as soon as every position before its first EOS is committed, and fill
             the rest with EOS.
@@ -189,7 +191,7 @@ class Chooser:
         if spread is not None:
             spread = _spread(spread, where, width).masked_fill(~candidates, float("inf"))
         confidence = sureness
-        if options.eos == "delay":
+        if options.eos in ("delay", "exclude"):
             delay = _DELAY * torch.isin(tokens, self._end_ids).to(sureness.dtype)
             confidence = sureness - delay
             spread = None if spread is None else spread + delay
@@ -208,15 +210,25 @@ class Chooser:
         else:
             _, tokens = best_token(logits.double() + noise, self._mask_id)
             chosen = logits.gather(-1, tokens)
+        sureness, spread = self._sureness(logits, chosen)
+        if self.options.eos == "exclude":
+            words = logits.index_fill(-1, self._end_ids, float("-inf"))
+            ends = torch.isin(tokens, self._end_ids)
+            # An end token is as sure as among all tokens; it comes last whatever that is.
+            others = self._sureness(words, chosen.masked_fill(ends, 0.0))
+            sureness = torch.where(ends[..., 0], sureness, others[0])
+            spread = None if spread is None else torch.where(ends[..., 0], spread, others[1])
+        return tokens[..., 0], sureness, spread if self._needs_entropy else None
+
+    def _sureness(self, logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Confidence and, where needed, entropy of the distribution, each ``[N, M]``."""
         measure = self.options.confidence
         spread = entropy(logits) if self._needs_entropy or measure == "entropy" else None
         if measure == "margin":
-            sureness = margin(logits, self._mask_id)
-        elif measure == "entropy" and spread is not None:
-            sureness = -spread
-        else:
-            sureness = probability(logits, chosen)
-        return tokens[..., 0], sureness, spread if self._needs_entropy else None
+            return margin(logits, self._mask_id), spread
+        if measure == "entropy" and spread is not None:
+            return -spread, spread
+        return probability(logits, chosen), spread
 
     def _noise(
         self, logits: Tensor, where: Tensor | None, deciding: Sequence[int | None], width: int
@@ -253,9 +265,11 @@ class RowStreams:
             seeds = torch.randint(2**62, (batch_size,), generator=generator, device=source)
             self._generators = [torch.Generator(device).manual_seed(s) for s in seeds.tolist()]
         else:
-            self._generators = list(generator)
+            self._generators = list(generator) if isinstance(generator, Sequence) else []
+        expected = f"one generator a row ({batch_size}), one for all, or None"
+        if not all(isinstance(each, torch.Generator) for each in self._generators):
+            raise InvalidArgumentError("generator", expected, shown(generator))
         if len(self._generators) != batch_size:
-            expected = f"one generator a row ({batch_size}), one for all, or None"
             raise InvalidArgumentError("generator", expected, len(self._generators))
 
     def uniform(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidArgumentError, ShapeError
+from .checks import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class LengthRule:
 
     def __post_init__(self) -> None:
         for name in ("tokens_per_second", "extra"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise InvalidArgumentError(name, "a finite number >= 0", value)
+            check_number(name, getattr(self, name), 0)
 
     @classmethod
     def fit(
@@ -71,7 +70,8 @@ class LengthRule:
         if len(seconds) != len(tokens) or len(seconds) < 2:
             expected = f"as many as seconds ({len(seconds)}), at least 2"
             raise InvalidArgumentError("tokens", expected, len(tokens))
-        if not 0 < coverage <= 1:
+        check_number("coverage", coverage, 0, "a number in (0, 1]", high=1)
+        if coverage == 0:
             raise InvalidArgumentError("coverage", "a number in (0, 1]", coverage)
         x = torch.tensor(seconds, dtype=torch.float64)
         y = torch.tensor(tokens, dtype=torch.float64) + 1
@@ -102,8 +102,7 @@ class LengthRule:
             raise ShapeError("seconds", "[B]", list(durations.shape))
         if not bool((durations >= 0).all()):
             raise InvalidArgumentError("seconds", "numbers >= 0", durations.tolist())
-        if limit < 1:
-            raise InvalidArgumentError("limit", "an integer >= 1", limit)
+        check_integer("limit", limit)
         # A hair below the ceiling: a product that should be whole must not round up.
         bound = (self.extra + self.tokens_per_second * durations - 1e-9).ceil()
         return bound.clamp(1, limit).long()
@@ -134,6 +133,7 @@ def response_mask(lengths: Tensor, gen_length: int | None = None) -> Tensor:
         raise ShapeError("lengths", "int64 [B]", f"{lengths.dtype} {list(lengths.shape)}")
     longest = int(lengths.max())
     width = longest if gen_length is None else gen_length
+    check_integer("gen_length", width)
     if int(lengths.min()) < 1 or longest > width:
         raise InvalidArgumentError("lengths", f"integers in 1..{width}", lengths.tolist())
     return torch.arange(width, device=lengths.device) < lengths[:, None]

@@ -80,8 +80,14 @@ class Sampler:
     ) -> None:
         check_integer("gen_length", gen_length)
         check_integer("block_length", block_length)
-        if not isinstance(commit, CommitRule):
-            raise InvalidArgumentError("commit", "a CommitRule", type(commit).__name__)
+        for name, value, kind, optional in (
+            ("commit", commit, CommitRule, False),
+            ("cache", cache, CachePolicy, True),
+            ("options", options, SamplingOptions, True),
+        ):
+            if not isinstance(value, kind) and not (optional and value is None):
+                expected = f"a {kind.__name__}{' or None' if optional else ''}"
+                raise InvalidArgumentError(name, expected, type(value).__name__)
         self.gen_length = gen_length
         self.block_length = block_length
         self.commit = commit
@@ -290,13 +296,10 @@ def advance(state: DecodingState, guess: Guess, chosen: Tensor) -> None:
     tokens, left = settle(state, tokens)
     state.current = tokens
     state.tokens = tokens if index is None else state.tokens.index_copy(0, index, tokens)
-    if state.trace is not None:
-        place = slice(None) if index is None else index, slice(start, end)
-        for record, value in (
-            (state.trace.step, state.nfe),
-            (state.trace.confidence, guess.sureness.float()),
-        ):
-            record[place] = torch.where(chosen, value, record[place])
+    place = slice(None) if index is None else index, slice(start, end)
+    state.sureness[place] = torch.where(chosen, guess.sureness.float(), state.sureness[place])
+    if state.committed_in is not None:
+        state.committed_in[place] = torch.where(chosen, state.nfe, state.committed_in[place])
     state.nfe += 1
     state.step += 1
     for number, count in zip(state.rows, state.left, strict=True):

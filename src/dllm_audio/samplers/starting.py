@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import SamplerOutput
 from ..protocols import MaskPredictor
+from .checks import check_integer, check_number
 from .confidence import widen
 
 
@@ -38,6 +39,9 @@ def first_tokens(predictor: MaskPredictor, gen_length: int, start: Tensor | None
     """
     device = torch.device(getattr(predictor, "device", "cpu"))
     mask_id = int(_attribute(predictor, "mask_token_id"))
+    if start is not None and not isinstance(start, Tensor):
+        raise InvalidArgumentError("start", "a tensor of token ids, or None", type(start).__name__)
+    check_start(predictor, gen_length, start)
     if start is None:
         size = (int(_attribute(predictor, "batch_size")), gen_length)
         tokens = torch.full(size, mask_id, device=device)
@@ -58,6 +62,19 @@ def first_tokens(predictor: MaskPredictor, gen_length: int, start: Tensor | None
     if eos_id is None:
         raise InvalidArgumentError("eos_token_id", "an id, to fill padded positions", None)
     return torch.where(real, tokens, eos_id)
+
+
+def check_start(
+    predictor: MaskPredictor, gen_length: int, start: Tensor | None, argument: str = "start"
+) -> None:
+    """What a predictor itself refuses, before anything of that size is allocated.
+
+    Raises:
+        InvalidArgumentError: more positions than it knows, or tokens that it does not.
+    """
+    check = getattr(predictor, "check_start", None)
+    if check is not None:
+        check(gen_length, start, argument)
 
 
 def _attribute(predictor: MaskPredictor, name: str) -> int:
@@ -94,6 +111,7 @@ def infilling_start(
         >>> infilling_start([[5, None, None, 8]], 6, mask_token_id=99, end_token_id=0)
         tensor([[ 5, 99, 99,  8,  0,  0]])
     """
+    check_integer("gen_length", gen_length)
     rest = mask_token_id if end_token_id is None else end_token_id
     start = torch.full((len(rows), gen_length), rest)
     for number, row in enumerate(rows):
@@ -132,8 +150,7 @@ def token_confidence(predictor: MaskPredictor, tokens: Tensor, passes: int = 1) 
     """
     if tokens.dim() != 2 or tokens.shape[0] != predictor.batch_size:
         raise ShapeError("tokens", f"[{predictor.batch_size}, R]", list(tokens.shape))
-    if passes < 1:
-        raise InvalidArgumentError("passes", "an integer >= 1", passes)
+    check_integer("passes", passes)
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     sure = torch.zeros(tokens.shape, device=tokens.device)
     for number in range(min(passes, tokens.shape[1])):
@@ -175,8 +192,7 @@ def remask(
         >>> remask(torch.tensor([[5, 6, 7]]), torch.tensor([[0.9, 0.2, 0.8]]), 0.3, mask_token_id=0)
         tensor([[5, 0, 7]])
     """
-    if not 0 <= fraction <= 1:
-        raise InvalidArgumentError("fraction", "a number in [0, 1]", fraction)
+    check_number("fraction", fraction, 0, "a number in [0, 1]", high=1)
     if confidence.shape != tokens.shape:
         raise ShapeError("confidence", f"{list(tokens.shape)}", list(confidence.shape))
     movable = ~confidence.isnan()

@@ -48,7 +48,9 @@ class DecodingState:
         eos_id: ends a response, or None.
         eos_stop: whether rows end at their first EOS once everything before it is committed.
         cache_policy: what is recomputed in a pass.
-        trace: what was committed when, or None.
+        sureness: ``[B, R]`` float32 confidence at commit; NaN where nothing was committed.
+        committed_in: ``[B, R]`` int64 the pass of the commit, -1 where there was none; or None
+            where nobody asked for a trace.
         row_nfe: forward passes that each of the B rows took part in.
         nfe: forward passes so far.
         start: first position of the active block.
@@ -74,7 +76,8 @@ class DecodingState:
     eos_id: int | None
     eos_stop: bool
     cache_policy: CachePolicy
-    trace: Trace | None
+    sureness: Tensor
+    committed_in: Tensor | None
     row_nfe: list[int]
     nfe: int = 0
     start: int = 0
@@ -97,13 +100,33 @@ class DecodingState:
 
     def output(self) -> SamplerOutput:
         """The result, once nothing is left to do; call it outside of inference mode."""
-        trace, length = self.trace, torch.full_like(self.tokens[:, 0], self.tokens.shape[1])
-        if trace is not None:
-            trace = Trace(trace.step.clone(), trace.confidence.clone())
+        tokens, sureness = self.tokens.clone(), self.sureness.clone()
+        committed_in = None if self.committed_in is None else self.committed_in.clone()
+        lengths = torch.full_like(tokens[:, 0], tokens.shape[1])
         if self.eos_id is not None:
-            length = (self.tokens == self.eos_id).int().cumsum(-1).eq(0).sum(-1)
-        row_nfe = torch.tensor(self.row_nfe, device=self.tokens.device)
-        return SamplerOutput(self.tokens.clone(), length, self.nfe, trace, row_nfe)
+            is_eos = (tokens == self.eos_id).int()
+            seen = is_eos.cumsum(-1)
+            lengths = seen.eq(0).sum(-1)
+            if self.eos_stop:  # what was committed behind the end belongs to no answer
+                void = (seen > is_eos) & ~sureness.isnan()
+                tokens = tokens.masked_fill(void, self.eos_id)
+                sureness = sureness.masked_fill(void, float("nan"))
+                committed_in = None if committed_in is None else committed_in.masked_fill(void, -1)
+        return SamplerOutput(
+            tokens,
+            lengths,
+            self.nfe,
+            None if committed_in is None else Trace(committed_in, sureness),
+            torch.tensor(self.row_nfe, device=tokens.device),
+            _mean_of_answers(sureness, lengths),
+        )
+
+
+def _mean_of_answers(sureness: Tensor, lengths: Tensor) -> Tensor:
+    """Mean ``[B]`` of what was committed before the end; NaN where nothing was."""
+    columns = torch.arange(sureness.shape[1], device=sureness.device)
+    counts = (columns < lengths[:, None]) & ~sureness.isnan()
+    return sureness.masked_fill(~counts, 0.0).sum(-1) / counts.sum(-1)
 
 
 def begin(
@@ -128,10 +151,6 @@ def begin(
         name = type(predictor).__name__
         warnings.warn(f"{name} cannot cache; decoding without a cache", stacklevel=2)
         policy = CachePolicy()
-    trace = None
-    if options.trace:
-        sureness = torch.full(tokens.shape, float("nan"), device=tokens.device)
-        trace = Trace(torch.full_like(tokens, -1), sureness)
     return DecodingState(
         tokens=tokens,
         predictor=predictor,
@@ -141,7 +160,8 @@ def begin(
         eos_id=eos_id,
         eos_stop=options.eos_stop,
         cache_policy=policy,
-        trace=trace,
+        sureness=torch.full(tokens.shape, float("nan"), device=tokens.device),
+        committed_in=torch.full_like(tokens, -1) if options.trace else None,
         row_nfe=[0] * len(tokens),
     )
 
