@@ -140,7 +140,8 @@ def test_confidence_costs_no_wait_for_the_device(
             return read(self, *args)
 
         monkeypatch.setattr(torch.Tensor, name, counted)
-    sampler, predictor = answers_of(trace=trace, cache=None), eager(0).together()
-    reads.clear()
+    table = sure_table([[0.9, 0.5, 0.4, 0.3], [0.2, 0.3, 0.95, 0.9]], [[3, 4, 5, EOS]] * 2)
+    sampler = CachedParallelSampler(4, 2, Threshold(0.8), cache=None, trace=trace)
+    predictor = TablePredictor(table, MASK, EOS)
     output = sampler(predictor)
     assert len(reads) <= output.nfe + len(sampler.bounds())

@@ -198,9 +198,12 @@ def test_what_cannot_be_chosen_is_refused(
         probabilities(predictor, choices, **settings)
 
 
-def test_impossible_choices_are_equally_likely_and_nan_raises() -> None:
+def test_an_impossible_choice_has_no_chance_and_nan_raises() -> None:
     language = Language({(1, 2): 0.5, (3,): 0.5})
-    found = choose_among(language, [[(3,), (4,)]], gen_length=4, end_token_ids=[8])
+    settings = {"gen_length": 4, "end_token_ids": [8]}
+    found = choose_among(language, [[(3,), (4,)]], by="beginning", **settings)
     assert found.probabilities == [[1.0, 0.0]]
-    with pytest.raises(NonFiniteLogitsError):  # nothing can follow what cannot be
-        choose_among(language, [[(4, 4)]], gen_length=4, end_token_ids=[8])
+    found = choose_among(language, [[(4,), (5,)]], by="beginning", **settings)
+    assert found.probabilities == [[0.5, 0.5]]
+    with pytest.raises(NonFiniteLogitsError):  # it does not know what follows the impossible
+        choose_among(language, [[(4,)]], **settings)
