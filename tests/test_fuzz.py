@@ -4,7 +4,7 @@ The default is a handful. For a long search, which prints every case that breaks
 
     FUZZ_CASES=2000 python -m pytest -q tests/test_fuzz.py
 
-``FUZZ_FIRST=500`` begins with case 500; a case can be made again with ``fuzzing.make(number)``.
+``FUZZ_FIRST=500`` begins with case 500; a case can be made again with ``fuzz_cases.make(number)``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 
 import pytest
 
+import fuzz_cases
 import fuzzing
 
 FIRST, CASES = int(os.environ.get("FUZZ_FIRST", "0")), int(os.environ.get("FUZZ_CASES", "60"))
@@ -23,7 +24,7 @@ _CHUNK = 20
 def test_random_decodings_keep_the_laws(first: int) -> None:
     broken = []
     for number in range(first, min(first + _CHUNK, FIRST + CASES)):
-        case = fuzzing.make(number)
+        case = fuzz_cases.make(number)
         found = fuzzing.check(case)
         if found:
             broken.append(f"{fuzzing.describe(case)}: {found}")

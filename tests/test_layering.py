@@ -20,7 +20,7 @@ BASE = {
 }
 PARTS = {"audio", "encoders", "adapters", "prompts", "backbones", "diffusion", "samplers"}
 # The whole model: one layer in files of one idea each.
-MODEL = {"model", "asking", "model_config", "model_files", "model_card", "processor"}
+MODEL = {"model", "asking", "modes", "model_config", "model_files", "model_card", "processor"}
 # Layer -> the other layers that it may import, besides the base.
 ALLOWED: dict[str, set[str]] = {
     **{name: set() for name in BASE},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from torch import Tensor
 from dllm_audio import AudioDiffusionLM, LowConfidenceSampler
 from dllm_audio.errors import DllmAudioError, InvalidArgumentError
 from dllm_audio.outputs import SamplerOutput
+from dllm_audio.prompts import ConditionedPredictor
+from dllm_audio.protocols import AudioEncoder
 from small_parts import character_tokenizer, same, small_model
 
 
@@ -185,3 +189,86 @@ def test_parts_are_put_together_with_a_sampler_of_ones_own() -> None:
     assert model.default_sampler().to_dict()["commit"]["settings"]["tau"] == 0.9
     sampler = LowConfidenceSampler(3, 6)
     assert AudioDiffusionLM.from_parts(**parts, sampler=sampler).default_sampler() is sampler
+
+
+def test_two_threads_may_answer_with_a_model_in_training_mode() -> None:
+    """One that ends earlier must not switch the dropout of the other on."""
+    model = small_model(character_tokenizer())
+    modes = {name: module.training for name, module in model.named_modules()}
+    inside, finish = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def decode(predictor: ConditionedPredictor) -> SamplerOutput:
+        inside.set()
+        assert finish.wait(timeout=600)
+        seen.append(any(module.training for module in model.modules()))
+        return LowConfidenceSampler(2, 4)(predictor)
+
+    later = threading.Thread(
+        target=model.generate, kwargs={"prompts": "A", "sampler": decode}, daemon=True
+    )
+
+    def first(predictor: ConditionedPredictor) -> SamplerOutput:
+        later.start()
+        assert inside.wait(timeout=600)
+        return LowConfidenceSampler(2, 4)(predictor)
+
+    model.generate(prompts="A", sampler=first)  # type: ignore[arg-type]
+    assert not any(module.training for module in model.modules())
+    finish.set()
+    later.join(timeout=600)
+    assert seen == [False]
+    assert {name: module.training for name, module in model.named_modules()} == modes
+
+
+@pytest.mark.parametrize("rate", [16000, 16000.0, np.int64(16000), np.float32(16000)])
+def test_samples_with_their_rate_are_one_clip_and_other_pairs_are_two(
+    model: AudioDiffusionLM, rate: Any
+) -> None:
+    samples = clip(1000, 1)
+    expected = model.generate(prompts="What?", audio=samples).output.tokens
+    forms: list[Any] = [
+        (samples, rate),
+        (samples.numpy(), rate),
+        {"array": samples.numpy(), "sampling_rate": rate},
+        samples.numpy(),
+        samples[None],
+        [(samples, rate)],
+        [samples],
+        (samples,),
+    ]
+    for form in forms:
+        assert torch.equal(model.generate(prompts="What?", audio=form).output.tokens, expected)
+    pairs: list[Any] = [(samples, samples), [samples, samples], ((samples, rate), samples.numpy())]
+    for form in pairs:
+        found = model.generate(prompts="What?", audio=form).output.tokens
+        assert torch.equal(found, expected.expand(2, -1))
+
+
+def test_compiled_backbones_are_called_by_their_compiled_pass() -> None:
+    """``torch.compile(model.backbone)`` and ``model.backbone.compile()`` alike."""
+    for in_place in (False, True):
+        model = small_model(character_tokenizer()).eval()
+        expected = model.generate(prompts="A", audio=CLIPS[2])
+        compiled: list[int] = []
+
+        def back_end(
+            graph: torch.fx.GraphModule, example_inputs: list[Tensor], found: Any = compiled
+        ) -> Any:
+            found.append(len(example_inputs))
+            return graph.forward
+
+        if in_place:
+            model.backbone.compile(backend=back_end)
+        else:
+            model.backbone = torch.compile(model.backbone, backend=back_end)
+        answer = model.generate(prompts="A", audio=CLIPS[2])
+        assert compiled, "nothing was compiled"
+        assert answer.texts == expected.texts
+        assert torch.equal(answer.output.tokens, expected.output.tokens)
+
+
+def test_what_is_no_encoder_is_none() -> None:
+    assert isinstance(small_model().encoder, AudioEncoder)
+    for thing in (len, torch.nn.Linear(2, 2), lambda features, lengths: None):
+        assert not isinstance(thing, AudioEncoder)

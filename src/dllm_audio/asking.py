@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor
@@ -115,9 +116,10 @@ def read_choices(
         raise InvalidArgumentError("choices", expected, type(choices).__name__)
     if not choices:
         raise InvalidArgumentError("choices", "at least one text", "none")
+    texts: list[list[Any]]
     if any(isinstance(each, str) for each in choices):
-        lists = {"choices": list(choices)}
-        texts = [lists["choices"]] * rows
+        texts = [list(choices)] * rows
+        lists = {"choices": texts[0]}
     elif len(choices) == rows:
         texts = [
             list(each) if isinstance(each, Sequence) else [each]  # the check below names it
@@ -172,5 +174,5 @@ def load_clip(source: AudioSource | None, encoder: AudioEncoder, crop: bool) -> 
 def _is_batch(audio: Audio) -> bool:
     """Whether it is a list of clips: (array, rate) is one clip."""
     if isinstance(audio, tuple):
-        return not (len(audio) == 2 and isinstance(audio[1], int | float))
+        return not (len(audio) == 2 and isinstance(audio[1], numbers.Real))
     return isinstance(audio, list)

@@ -349,6 +349,8 @@ class AudioDiffusionLM(PreTrainedModel):
     ) -> Generation:
         if options:
             raise InvalidArgumentError("choices", f"None with {sorted(options)}", "a list")
+        if not isinstance(sampler, Sampler):
+            raise InvalidArgumentError("sampler", "a Sampler with choices", type(sampler).__name__)
         texts, ids = read_choices(self._template(), choices, predictor.batch_size)
         if sampler.options.guidance is not None:
             predictor = sampler.options.guidance.wrap(predictor)

@@ -215,9 +215,10 @@ class Chooser:
             words = logits.index_fill(-1, self._end_ids, float("-inf"))
             ends = torch.isin(tokens, self._end_ids)
             # An end token is as sure as among all tokens; it comes last whatever that is.
-            others = self._sureness(words, chosen.masked_fill(ends, 0.0))
-            sureness = torch.where(ends[..., 0], sureness, others[0])
-            spread = None if spread is None else torch.where(ends[..., 0], spread, others[1])
+            among, around = self._sureness(words, chosen.masked_fill(ends, 0.0))
+            sureness = torch.where(ends[..., 0], sureness, among)
+            if spread is not None and around is not None:
+                spread = torch.where(ends[..., 0], spread, around)
         return tokens[..., 0], sureness, spread if self._needs_entropy else None
 
     def _sureness(self, logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
