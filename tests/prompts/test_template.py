@@ -288,6 +288,22 @@ def test_no_text_and_no_role_becomes_a_special_token():
             template.training_example("Q", f"a {marker}")
 
 
+def test_text_that_no_tokenizer_can_read_is_refused_in_ascii(tokenizer):
+    template = ChatTemplate(tokenizer)
+    calls = (
+        lambda text: template([text]),
+        lambda text: template.batch([[{"role": "user", "content": text}]], [0]),
+        lambda text: template.training_example("Q", text),
+        lambda text: template.training_example(text, "A"),
+        lambda text: template.answer(text),
+        lambda text: ChatTemplate(tokenizer, system=text),
+    )
+    for call in calls:
+        with pytest.raises(InvalidArgumentError, match="no lone surrogates") as caught:
+            call("a \ud800 b")
+        assert str(caught.value).isascii()
+
+
 def test_targets_with_chat_markers_are_refused(tokenizer):
     with pytest.raises(InvalidArgumentError, match="target"):
         ChatTemplate(tokenizer).training_example("Q", "A<|eot_id|>")

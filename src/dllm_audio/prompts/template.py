@@ -276,6 +276,11 @@ class ChatTemplate:
         return [{"role": "system", "content": self.system}, *turns]
 
     def _check(self, argument: str, content: str) -> None:
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            expected = "text that UTF-8 can hold (no lone surrogates)"
+            raise InvalidArgumentError(argument, expected, ascii(content)[:80]) from error
         for marker in self.markers:
             if marker in content:
                 raise InvalidArgumentError(
