@@ -184,8 +184,9 @@ def plain_decode(
                 }[confidence]
                 result.confidence_of[p] = step.confidence[p]
                 if eos in ("delay", "exclude") and guess[p] == eos_id:
-                    step.confidence[p] -= 1000.0
-                    step.entropy[p] += 1000.0
+                    own = eos == "delay"  # the excluded have no confidence of their own
+                    step.confidence[p] = own * step.confidence[p] - 1000.0
+                    step.entropy[p] = own * step.entropy[p] + 1000.0
             commit = rule(step)
             if not commit and not may_wait:
                 commit = {step.order()[0]}

@@ -192,9 +192,12 @@ class Chooser:
             spread = _spread(spread, where, width).masked_fill(~candidates, float("inf"))
         confidence = sureness
         if options.eos in ("delay", "exclude"):
-            delay = _DELAY * torch.isin(tokens, self._end_ids).to(sureness.dtype)
-            confidence = sureness - delay
-            spread = None if spread is None else spread + delay
+            ends = torch.isin(tokens, self._end_ids)
+            # In order among themselves, or (without them in the distribution) from left to right.
+            scale = float(options.eos == "delay")
+            confidence = torch.where(ends & candidates, scale * sureness - _DELAY, sureness)
+            if spread is not None:
+                spread = torch.where(ends & candidates, scale * spread + _DELAY, spread)
         return Guess(tokens, sureness, confidence, spread)
 
     def _measure(
