@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError, InvalidArgumentError
-from ..files import replacing
+from ..files import parse_json, replacing
 from ..weights import check_inside
 from .reading import PICKLE, SAFETENSORS, read_tensors
 
@@ -113,8 +113,8 @@ def _order(folder: Path, names: list[str]) -> list[str]:
     with safe_open(file, framework="pt") as reader:
         noted = (reader.metadata() or {}).get(_ORDER, "[]")
     try:
-        order = json.loads(noted)
-    except json.JSONDecodeError:
+        order = parse_json(noted, str(file), CheckpointError)
+    except CheckpointError:
         return names
     return order if isinstance(order, list) and sorted(map(str, order)) == sorted(names) else names
 

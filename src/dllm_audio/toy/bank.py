@@ -7,7 +7,6 @@ training split and held-out voices are disjoint.  ``examples/tiny/make_bank.py``
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from dllm_audio.audio import load_audio
 from dllm_audio.errors import DataError, InvalidArgumentError
+from dllm_audio.files import read_json
 
 from .shipped import ASSETS
 
@@ -64,8 +64,8 @@ class WordBank:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or ASSETS / "bank"
         try:
-            index = json.loads((self.folder / "index.json").read_text())
-        except (OSError, ValueError) as error:
+            index = read_json(self.folder / "index.json", DataError)
+        except DataError as error:
             raise DataError(f"{self.folder} holds no readable bank of words: {error}") from error
         self.sampling_rate: int = index["sampling_rate"]
         self._voices: dict[str, dict] = index["voices"]

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files import flush, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +37,17 @@ def write_manifest(folder: Path) -> None:
     }
     path = folder / MANIFEST
     path.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
-    _flush(path)
+    flush(path)
 
 
 def fault(folder: Path) -> str | None:
     """Why a checkpoint cannot be used, or None where it is whole."""
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        entries = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
-    except FileNotFoundError:
+    if not (folder / MANIFEST).exists():
         return f"{MANIFEST} is missing, so it was not written to the end"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        entries = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
+    except (CheckpointError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST} is damaged ({error})"
     for name, (size, checksum) in entries.items():
         path = folder / name
@@ -126,12 +127,12 @@ def _publish(staging: Path, folder: Path) -> None:
     """Give a finished folder its name, in one step."""
     for path in staging.rglob("*"):
         if path.is_file():
-            _flush(path)
+            flush(path)
     write_manifest(staging)
     if folder.exists():  # a damaged one of the same step
         shutil.rmtree(folder)
     os.replace(staging, folder)
-    _flush(folder.parent)
+    flush(folder.parent)
 
 
 def remove_leftovers(directory: str | Path) -> None:
@@ -157,12 +158,3 @@ def _checksum(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file or folder has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

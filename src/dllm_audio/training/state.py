@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor
 
 from ..errors import CheckpointError, TrainingError
+from ..files import parse_json, read_text
 
 WEIGHTS = "trainable.safetensors"
 MOMENTS = "optimizer.safetensors"
@@ -188,10 +189,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    return parse_json(read_text(path, CheckpointError), str(path), CheckpointError)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
