@@ -37,3 +37,9 @@ def test_messages_name_argument_expectation_and_what_came() -> None:
     message = str(errors.MissingDependencyError("peft", "LoRA", "train"))
     assert "pip install 'dllm-audio[train]'" in message
     assert str(errors.MissingDependencyError("soxr", "resampling")).endswith("pip install soxr")
+
+
+def test_somebody_elses_error_fits_one_line() -> None:
+    assert errors.one_line(ValueError("dropout:\n    not a number\n")) == "dropout: not a number"
+    assert errors.one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert len(errors.one_line(ValueError("x" * 10_000))) == 400

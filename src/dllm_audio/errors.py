@@ -7,6 +7,16 @@ was expected and what came.  ``assert`` is reserved for the library's own bugs.
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """What somebody else's error says, in one line of bounded length.
+
+    Example:
+        >>> one_line(ValueError("dropout:\\n    not a number"))
+        'dropout: not a number'
+    """
+    return f"{' '.join(str(error).split()):.400}" or type(error).__name__
+
+
 class DllmAudioError(Exception):
     """Base class: catch this to catch every error that the library raises on purpose."""
 

@@ -20,7 +20,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import CheckpointError, DllmAudioError, InvalidArgumentError
+from .errors import CheckpointError, DllmAudioError, InvalidArgumentError, one_line
 
 Part = TypeVar("Part", bound=type)
 Description = dict[str, Any]
@@ -210,9 +210,9 @@ def build(kind: str, description: object, source: str = "config") -> Any:
     except CheckpointError:
         raise
     except DllmAudioError as error:
-        raise CheckpointError(f"{source}: {kind} {name!r}: {error}") from error
+        raise CheckpointError(f"{source}: {kind} {name!r}: {one_line(error)}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise CheckpointError(f"{source}: {kind} {name!r}: {reason}") from error
 
 

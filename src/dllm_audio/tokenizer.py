@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, one_line
 from .files import parse_json, read_json, read_text
 from .protocols import Tokenizer
 
@@ -48,8 +48,8 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
             # tokenizers raises the bare Exception, or, where its own code panics, not even that.
             if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
                 raise
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{file}: not readable as a tokenizer ({reason:.300})") from error
+            reason = one_line(error)
+            raise CheckpointError(f"{file}: not readable as a tokenizer ({reason})") from error
     found.name_or_path = str(directory)
     return found
 

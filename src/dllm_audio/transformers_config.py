@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PretrainedConfig
 
-from .errors import CheckpointError
+from .errors import CheckpointError, one_line
 from .files import read_json
 
 # Far above any model; a stranger's config must not keep us building for hours.
@@ -54,7 +54,7 @@ def config_from(values: Mapping[str, Any], model_type: str | None = None) -> Pre
     try:
         return AutoConfig.for_model(kind, **settings)
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"config of {kind!r}: {error}") from error
+        raise CheckpointError(f"config of {kind!r}: {one_line(error)}") from error
 
 
 def public_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def read_config(directory: Path, model_type: str | None = None) -> PretrainedCon
     try:
         return config_from(public_settings(read_json(path)), model_type)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {one_line(error)}") from error
 
 
 def _check_values(value: object, name: str) -> None:

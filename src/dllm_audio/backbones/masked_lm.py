@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ..errors import CheckpointError, DllmAudioError, InvalidArgumentError, ShapeError
+from ..errors import CheckpointError, DllmAudioError, InvalidArgumentError, ShapeError, one_line
 from ..outputs import BackboneOutput
 from ..parts import register
 from ..protocols import KVCache
@@ -134,7 +134,7 @@ class MaskedLMBackbone(nn.Module):
         try:
             backbone = cls(model, load_tokenizer(folder))  # type: ignore[arg-type]
         except InvalidArgumentError as error:
-            raise CheckpointError(f"{folder}: {error}") from error
+            raise CheckpointError(f"{folder}: {one_line(error)}") from error
         if device_map is not None and not options:
             backbone.to(device_map)  # type: ignore[arg-type]
         return backbone.eval()
@@ -156,9 +156,11 @@ class MaskedLMBackbone(nn.Module):
         try:
             return cls(AutoModelForMaskedLM.from_config(config), **ids)
         except DllmAudioError as error:
-            raise CheckpointError(f"masked-lm: {error}") from error
+            raise CheckpointError(f"masked-lm: {one_line(error)}") from error
         except Exception as error:  # whatever a stranger's values make a constructor do
-            raise CheckpointError(f"masked-lm: {type(error).__name__}: {error}") from error
+            raise CheckpointError(
+                f"masked-lm: {type(error).__name__}: {one_line(error)}"
+            ) from error
 
     def to_config(self) -> dict[str, Any]:
         """The model's config and the ids, as plain JSON values.

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from ..weights import iter_weights, read_json, shorten
 from .config import config_from, read_config
 
@@ -54,7 +54,7 @@ def new_extractor(values: Mapping[str, Any]) -> SequenceFeatureExtractor:
     try:
         return cls(**{k: v for k, v in values.items() if k != "feature_extractor_type"})
     except Exception as error:
-        raise CheckpointError(f"{name}: {error}") from error
+        raise CheckpointError(f"{name}: {one_line(error)}") from error
 
 
 def read_extractor(directory: Path) -> SequenceFeatureExtractor:
@@ -77,7 +77,7 @@ def read_extractor(directory: Path) -> SequenceFeatureExtractor:
     try:
         return new_extractor(values)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {one_line(error)}") from error
 
 
 def read_model(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
@@ -103,7 +103,7 @@ def read_model(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
             None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{directory}: {error}") from error
+        raise CheckpointError(f"{directory}: {one_line(error)}") from error
     _check_loaded(directory, model, found)
     return model
 

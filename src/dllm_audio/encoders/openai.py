@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import WhisperConfig
 
-from ..errors import CheckpointError, InvalidArgumentError
+from ..errors import CheckpointError, InvalidArgumentError, one_line
 from ..weights import check_tensors, read_pickle
 from .names import from_openai_name
 
@@ -74,7 +74,9 @@ def _download(name: str) -> torch.nn.Module:
     try:
         return whisper.load_model(name, device="cpu")
     except (URLError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{name}: cannot be downloaded or read ({error})") from error
+        raise CheckpointError(
+            f"{name}: cannot be downloaded or read ({one_line(error)})"
+        ) from error
 
 
 def _read_file(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:

@@ -13,7 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from ..audio.waveforms import checked_waveforms
-from ..errors import CheckpointError, InvalidArgumentError, NonFiniteAudioError, ShapeError
+from ..errors import (
+    CheckpointError,
+    InvalidArgumentError,
+    NonFiniteAudioError,
+    ShapeError,
+    one_line,
+)
 from ..outputs import EncoderOutput
 from ..parts import register
 from ..weights import resolve_directory
@@ -106,7 +112,7 @@ class TransformersEncoder(nn.Module):
         try:
             encoder = cls(model, extractor, trainable=trainable)
         except InvalidArgumentError as error:
-            raise CheckpointError(f"{root}: {error}") from error
+            raise CheckpointError(f"{root}: {one_line(error)}") from error
         return encoder if device_map is None else encoder.to(device_map)
 
     @classmethod

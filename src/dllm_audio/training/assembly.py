@@ -19,7 +19,7 @@ from ..adapters import (
     SemanticAdapter,
     evenly_spaced_taps,
 )
-from ..errors import CheckpointError, InvalidArgumentError
+from ..errors import CheckpointError, InvalidArgumentError, one_line
 from ..model import AudioDiffusionLM
 from ..parts import build, describe, part_class
 from ..protocols import AudioEncoder, Backbone, Tokenizer
@@ -180,7 +180,7 @@ def take_over(model: AudioDiffusionLM, weights: Mapping[str, Tensor], source: st
     try:
         unused = model.load_state_dict(weights, strict=False).unexpected_keys
     except RuntimeError as error:  # another shape, in torch's words
-        raise CheckpointError(f"{source} does not fit this stage: {error}") from error
+        raise CheckpointError(f"{source} does not fit this stage: {one_line(error)}") from error
     if set(unused) - {"adapter.prompts"}:
         raise CheckpointError(f"{source}: no place in the model for {sorted(unused)[:3]}")
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, UnsafeCheckpointError
+from ..errors import CheckpointError, UnsafeCheckpointError, one_line
 
 
 def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
@@ -47,7 +47,7 @@ def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
             "it is refused"
         ) from error
     except _DAMAGE as error:
-        raise CheckpointError(f"{path}: damaged, cannot be read ({error})") from error
+        raise CheckpointError(f"{path}: damaged, cannot be read ({one_line(error)})") from error
 
 
 def check_tensors(source: str | Path, content: Any) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def _check_container(path: Path) -> None:
             with zipfile.ZipFile(path) as reader:
                 entries = reader.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: damaged archive ({error})") from error
+        raise CheckpointError(f"{path}: damaged archive ({one_line(error)})") from error
     if not archive:
         raise UnsafeCheckpointError(
             f"{path}: not an archive of today's torch.save (damaged, or written before "

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, InvalidArgumentError
+from ..errors import CheckpointError, InvalidArgumentError, one_line
 from .files import find_weight_files
 from .filling import shorten
 
@@ -70,7 +70,7 @@ def load_through_transformers(
             **options,
         )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        raise CheckpointError(f"{folder}: {error}") from error
+        raise CheckpointError(f"{folder}: {one_line(error)}") from error
     for name in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         wrong = sorted(map(str, found.get(name, ())))
         if name == "unexpected_keys" and passed_over is not None:

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from .files import SINGLE_FILE, check_inside, find_weight_files, index_file, weight_map_of
 from .filling import shorten
 from .pickles import check_tensors, read_pickle
@@ -81,7 +81,9 @@ def _open(file: Path, device: str = "cpu") -> Any:
     try:
         return safe_open(file, framework="pt", device=device, backend="pread")
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a whole safetensors file ({error})") from error
+        raise CheckpointError(
+            f"{file}: not a whole safetensors file ({one_line(error)})"
+        ) from error
 
 
 def _names(files: list[Path]) -> dict[str, Path]:
@@ -113,5 +115,7 @@ def _iter_file(
                 try:
                     tensor = reader.get_tensor(name)
                 except SafetensorError as error:
-                    raise CheckpointError(f"{file}: {name} cannot be read ({error})") from error
+                    raise CheckpointError(
+                        f"{file}: {name} cannot be read ({one_line(error)})"
+                    ) from error
                 yield name, tensor
