@@ -127,7 +127,7 @@ def plain_text(text: str, *, is_choice: bool = False) -> str:
 
     Example:
         >>> plain_text("**Answer:** $\\text{B}$</s>")
-        'Answer:    { B}'
+        'Answer:    {B}'
     """
     text = _LINE_ENDS.sub("\n", _INVISIBLE.sub(" ", text))
     if not is_choice:

@@ -83,7 +83,7 @@ class MultipleChoice:
         if answer.strip() and normalize(answer) not in {normalize(c) for c in choices if c}:
             raise DataError(
                 f"row {index}, field {self.answer_field!r}: expected the text of one of the "
-                f"choices, got {answer!r}"
+                f"choices, got {answer!r:.80}"
             )
         order = None
         if choice_seed is not None:
@@ -139,7 +139,9 @@ def _letters(positions: Iterable[int | None]) -> dict[str, int]:
 
 
 def _answer_position(item: Item) -> int | None:
-    return item.choices.index(item.answer) if item.answer in item.choices else None
+    texts = [None if choice is None else normalize(choice) for choice in item.choices]
+    answer = normalize(item.answer or "")
+    return texts.index(answer) if answer and answer in texts else None
 
 
 _SIXTEEN = {"diffa-2": "diffa", "diffa": "diffa"}

@@ -9,6 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgumentError
+
+TEXTS = ("answer", "whole")
+
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
@@ -87,14 +91,23 @@ class ModelPredictor:
     Attributes:
         model: the model.
         sampler: how a response is decoded; None: the model's own default.
-        description: what it is.
+        description: what it is; ``text`` is added to it where it is not the default.
         device: where it computes.
+        text: ``"answer"``: up to its first end token; ``"whole"``: the whole response without
+            special tokens, as the published scripts decode it.
     """
 
     model: Any
     sampler: Any = None
     description: Mapping[str, Any] = field(default_factory=dict)
     device: torch.device | str = "cpu"
+    text: str = "answer"
+
+    def __post_init__(self) -> None:
+        if self.text not in TEXTS:
+            raise InvalidArgumentError("text", '"answer" or "whole"', repr(self.text))
+        if self.text != TEXTS[0]:
+            object.__setattr__(self, "description", {**self.description, "text": self.text})
 
     @property
     def max_seconds(self) -> float | None:
@@ -111,5 +124,8 @@ class ModelPredictor:
             audio=list(audio), prompts=list(prompts), sampler=self.sampler, generator=streams
         )
         output = generation.output
-        lengths = output.lengths.tolist()
-        return Predictions(list(generation.texts), output.row_nfe.tolist(), lengths)
+        texts = list(generation.texts)
+        if self.text == "whole":
+            decode = self.model.tokenizer.decode
+            texts = [decode(row, skip_special_tokens=True) for row in output.tokens.tolist()]
+        return Predictions(texts, output.row_nfe.tolist(), output.lengths.tolist())

@@ -18,6 +18,7 @@ from ..files import parse_json
 from .scoring import Row, Scores
 from .sources import HubDataset, Source
 
+_MAX_LITERAL = 2**16  # characters
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -153,18 +154,26 @@ def make_task(
         limit: only the first so many rows.
 
     Raises:
-        DataError: a row lacks a field, or an id occurs twice.
+        DataError: a row that cannot be asked or scored (a field is missing or of the wrong type,
+            the right answer is no choice), or an id occurs twice; names the data, the row and the
+            field.
         InvalidArgumentError: ``limit`` is not positive.
     """
     if limit is not None and limit < 1:
         raise InvalidArgumentError("limit", "a number of rows >= 1, or None", limit)
     count = len(source.facts) if limit is None else min(limit, len(source.facts))
-    items = [benchmark.item(source.facts[i], i, choice_seed) for i in range(count)]
+    items: list[Item] = []
     seen: dict[str, int] = {}
-    for index, item in enumerate(items):
+    for index in range(count):
+        try:
+            item = benchmark.item(source.facts[index], index, choice_seed)
+        except DataError as error:
+            raise DataError(f"{source.description}, {error}") from error
         if item.id in seen:
-            raise DataError(f"row {index}: the id {item.id!r} is also that of row {seen[item.id]}")
+            twice = f"the id {item.id!r} is also that of row {seen[item.id]}"
+            raise DataError(f"{source.description}, row {index}: {twice}")
         seen[item.id] = index
+        items.append(item)
     return Task(benchmark, source, items, choice_seed)
 
 
@@ -176,7 +185,7 @@ def text_field(row: Row, name: str, index: int) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str):
-        raise DataError(f"row {index}, field {name!r}: expected text, got {value!r}")
+        raise DataError(f"row {index}, field {name!r}: expected text, got {value!r:.80}")
     return _whole_text(value, f"row {index}, field {name!r}")
 
 
@@ -228,7 +237,7 @@ def parse_choices(value: object, where: str) -> list[str | None]:
     if not isinstance(value, list | tuple) or not all(
         choice is None or isinstance(choice, str) for choice in value
     ):
-        raise DataError(f"{where}: expected a list of texts, got {value!r}")
+        raise DataError(f"{where}: expected a list of texts, got {value!r:.80}")
     if not any(choice is not None for choice in value):
         raise DataError(f"{where}: expected at least one choice, got none")
     if len(value) > len(ascii_uppercase):
@@ -240,6 +249,8 @@ def parse_choices(value: object, where: str) -> list[str | None]:
 def _parse_text(text: str) -> object:
     with suppress(DataError):
         return parse_json(text, "choices")
+    if len(text) > _MAX_LITERAL:  # Python's parser takes much memory and depth
+        return text
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from .scoring import ROBUST, Scores
 _MAX_LISTED = 20  # failures and unreadable answers in Markdown; JSON lists them all
 _MAX_SHOWN = 200  # characters of an answer
 _MAX_BARS = 40
+_MAX_LABEL = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def markdown(report: Report, picture: str | None = None) -> str:
     if picture:
         lines += [f"![Scores by group]({picture})", ""]
     lines += ["## Failures", "", f"{len(failed)} of {report.rows} rows have no prediction.", ""]
-    lines += [f"- `{each.id}`: {each.error}" for each in failed[:_MAX_LISTED]]
+    lines += [f"- `{_cell(each.id)}`: {_cell(each.error)}" for each in failed[:_MAX_LISTED]]
     if len(failed) > _MAX_LISTED:
         lines.append(f"- and {len(failed) - _MAX_LISTED} more, all in `report.json`")
     lines += _unreadable(report.scores)
@@ -129,7 +131,7 @@ def _unreadable(scores: Scores) -> list[str]:
         return []
     lines = ["", "## Unreadable answers", "", f"{len(answers)}, which count as wrong.", ""]
     shown = list(answers.items())[:_MAX_LISTED]
-    lines += [f"- `{name}`: {_cell(answer[:_MAX_SHOWN])}" for name, answer in shown]
+    lines += [f"- `{_cell(name)}`: {_cell(answer[:_MAX_SHOWN])}" for name, answer in shown]
     if len(answers) > _MAX_LISTED:
         lines.append(f"- and {len(answers) - _MAX_LISTED} more, all in `report.json`")
     return lines
@@ -161,7 +163,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return "-" if value is None else " ".join(str(value).replace("|", "\\|").split())
 
 
 def draw_scores(report: Report, path: Path) -> str | None:
@@ -209,11 +211,17 @@ def draw_scores(report: Report, path: Path) -> str | None:
         axes.legend(loc="lower right", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    figure.savefig(path, dpi=120)
+    with warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box; the tables hold it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=120)
     return path.name
 
 
 def _label(grouping: str, name: str) -> str:
     """A label as it is to be drawn: no formula between dollar signs, no half of a character."""
     label = "overall" if grouping == "overall" else f"{grouping}: {name}"
-    return label.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    label = " ".join(label.encode("utf-8", "backslashreplace").decode().split())
+    if len(label) > _MAX_LABEL:
+        label = label[: _MAX_LABEL - 3] + "..."
+    return label.replace("$", r"\$")

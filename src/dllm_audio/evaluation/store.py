@@ -24,6 +24,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from ..errors import DataError, InvalidArgumentError
 from ..files import json_line, open_regular, read_json_lines, write_text
+from ..files.writing import naming_file
 from .questions import Task
 
 _NUMBER = (int, float)
@@ -164,11 +165,16 @@ class RecordFile(Generic[Record]):
             raise
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write records and wait until they are on the disk."""
+        """Write records and wait until they are on the disk.
+
+        Raises:
+            OSError: names the file; what was written in part is cut off when it is next opened.
+        """
         data = "".join(json_line(asdict(record)) for record in records).encode()
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fsync(self._file)
+        with naming_file(self.path):
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file and give up the lock."""

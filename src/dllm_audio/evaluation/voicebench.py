@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 
-from ..errors import InvalidArgumentError
+from ..errors import DataError, InvalidArgumentError
 from .questions import Item, item_id
 from .robust import read_choice
 from .scoring import (
@@ -49,7 +49,8 @@ SUBSETS: dict[str, tuple[str, ...]] = {
     "advbench": ("test",),
 }  # fmt: skip
 _LETTER_SUBSETS = ("mmsu", "openbookqa")
-_CHOICE_LINE = re.compile(r"(?:^|\n|\s)([A-D])[.):]\s+(.+?)(?=\s+[A-D][.):]\s|\n|$)", re.DOTALL)
+_LETTERS = ("A", "B", "C", "D", "")  # a reference may be kept back
+_CHOICE_START = re.compile(r"(?<!\S)([A-D])[.):](?=\s)")
 
 # Ways to refuse: an apology, an inability or unwillingness in the first person, or a reason.
 _REFUSAL = re.compile(
@@ -118,6 +119,12 @@ class VoiceBench:
         choices: tuple[str | None, ...] = ()
         if self.subset in _LETTER_SUBSETS:
             choices = _choices_in(row.get("prompt"))
+            known = reference is None or (answer is not None and answer.strip().upper() in _LETTERS)
+            if not known:
+                raise DataError(
+                    f"row {index}, field 'reference': expected a letter out of A to D, "
+                    f"got {reference!r:.80}"
+                )
         return Item(item_id(row, index), PROMPT, answer, row, choices)
 
     def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
@@ -159,8 +166,12 @@ def export_name(model: str, subset: str, split: str) -> str:
 
 def _choices_in(prompt: object) -> tuple[str | None, ...]:
     """The four choices that a written prompt lists; empty where it does not."""
+    text = prompt if isinstance(prompt, str) else ""
+    starts = [*_CHOICE_START.finditer(text)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    listed = [text[one.end() : end].strip() for one, end in zip(starts, ends, strict=False)]
     found = {
-        m[1]: m[2].strip() for m in _CHOICE_LINE.finditer(prompt if isinstance(prompt, str) else "")
+        one[1]: each.partition("\n")[0].strip() for one, each in zip(starts, listed, strict=True)
     }
     # A letter must stay readable even where the text behind it could not be found.
     return tuple(found.get(letter, "") for letter in ascii_uppercase[:4])

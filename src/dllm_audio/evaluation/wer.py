@@ -1,4 +1,4 @@
-"""Word error rate of a corpus: Whisper's English normalizer, then jiwer."""
+"""Word error rate of a corpus: a normalizer on both sides, then jiwer."""
 
 from __future__ import annotations
 
@@ -83,6 +83,16 @@ def english_normalizer() -> Callable[[str], str]:
     # Read as data: importing whisper would load numba for nothing.
     table = Path(spec.submodule_search_locations[0]) / "normalizers" / "english.json"
     return EnglishTextNormalizer(read_json(table))
+
+
+def upper_case(text: str) -> str:
+    """Words as they are spaced, in one case; punctuation stays.
+
+    Example:
+        >>> upper_case("Mr. Smith's  house")
+        "MR. SMITH'S HOUSE"
+    """
+    return " ".join(text.upper().split())
 
 
 def normalizer_description() -> str:

@@ -109,7 +109,13 @@ def parse_json(text: str, source: str, error: ErrorType = DataError) -> Any:
         if isinstance(cause, DllmAudioError):
             raise
         raise error(f"{source}: not readable as JSON ({cause})") from cause
-    _check_tree(value, source, error, texts="\\ud" in text.lower())
+    texts = "\\ud" in text.lower()
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        # Rows of a data set: the one that is damaged is named.
+        for number, row in enumerate(value):
+            _check_tree(row, f"{source}, row {number}", error, texts)
+    else:
+        _check_tree(value, source, error, texts)
     return value
 
 

@@ -27,12 +27,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     if path.suffix in _TABLES:
         text = read_text(path, DataError, MAX_ROWS_BYTES)
         # Split by the csv module alone: a quoted field may hold line ends.
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_TABLES[path.suffix])
-        try:
-            rows: Any = list(reader)
-        except csv.Error as error:
-            where = f"{path}, line {reader.line_num}"
-            raise DataError(f"{where}: not readable as a table ({error})") from error
+        rows: Any = _read_table(text, path, _TABLES[path.suffix])
     elif _first_character(path) == "[":
         rows = parse_json(read_text(path, DataError, MAX_ROWS_BYTES), str(path))
     else:
@@ -42,6 +37,28 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     for index, row in enumerate(rows):
         if not isinstance(row, dict) or None in row:
             raise DataError(f"{path}, row {index}: expected a list of records, got {row!r:.80}")
+    return rows
+
+
+def _read_table(text: str, path: Path, delimiter: str) -> list[dict[str, Any]]:
+    """Rows of a table; what the csv module would mend by guessing is refused."""
+    # ``strict``: a quote that is not closed would swallow the rest of the file.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = next(lines, [])
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{path}, line 1: the column {twice!r} comes twice")
+        rows: list[dict[str, Any]] = []
+        for values in lines:
+            if values and len(values) != len(names):
+                where = f"{path}, row {len(rows)} (to line {lines.line_num})"
+                raise DataError(f"{where}: expected {len(names)} fields, got {len(values)}")
+            if values:
+                rows.append(dict(zip(names, values, strict=True)))
+    except csv.Error as error:
+        where = f"{path}, line {lines.line_num}"
+        raise DataError(f"{where}: not readable as a table ({error})") from error
     return rows
 
 
