@@ -4,8 +4,9 @@
 
 Two runs that must agree may differ at near ties: products of another number of rows are rounded
 otherwise. A difference counts as a near tie only where it is gone in float64, and where the logits
-of the two runs, which must differ, differ by no more than a few times what tells float32 from
-float64 in this very case.
+of the two runs differ by no more than a few times what tells float32 from float64 in this very
+case; or, where the logits are equal to the bit, the confidences measured from them by a few units
+in the last place.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from dllm_audio.outputs import SamplerOutput
+from dllm_audio.samplers.choosing import Chooser, Guess
 from fuzz_cases import Case, Record, Run
 
 # Rounding adds up over passes on a cache, and differs between positions.
@@ -91,7 +94,45 @@ def is_near_tie(case: Case, one: Run, two: Run) -> bool:
                 break  # they went apart in the pass before
             apart = (seen.logits - twin.logits).abs().nan_to_num()
             between = max(between, float(apart.max()))
-    return 0 < between <= _ROUNDINGS * rounding(case, exact)
+    if between == 0:
+        return 0 < between_confidences(case, one, two) <= _ROUNDINGS
+    return between <= _ROUNDINGS * rounding(case, exact)
+
+
+def between_confidences(case: Case, one: Run, two: Run) -> float:
+    """The most by which equal logits gave unequal confidences, in units in the last place.
+
+    Sums and exponentials of a tensor of another shape may be rounded otherwise.  What is compared
+    is the first pass of every row in which the runs disagree: later ones see other responses.
+    """
+    measured: list[dict[int, list[Tensor]]] = []
+    choose = Chooser.__call__
+    for run in (one, two):
+        of_rows: dict[int, list[Tensor]] = {}
+
+        def remember(self: Chooser, *arguments: Any, run: Run = run, found: Any = of_rows) -> Guess:
+            guess = choose(self, *arguments)
+            for place, row in enumerate(arguments[-1]):  # None for a row that waits
+                if row is not None:
+                    name = row if run.row is None else run.row
+                    found.setdefault(name, []).append(guess.sureness[place])
+            return guess
+
+        with patch.object(Chooser, "__call__", remember):
+            case.decode(run)
+        measured.append(of_rows)
+    largest = 0.0
+    for row in measured[0].keys() & measured[1].keys():
+        for a, b in zip(measured[0][row], measured[1][row], strict=False):
+            if torch.equal(a, b):
+                continue
+            known = a.isfinite() & b.isfinite()
+            if not torch.equal(a.isfinite(), b.isfinite()):
+                return float("inf")  # not the same masks: they went apart without a reason
+            place = torch.finfo(a.dtype).eps * a[known].abs().clamp(min=1e-30)
+            largest = max(largest, float(((a - b)[known].abs() / place).max()))
+            break
+    return largest
 
 
 def rounding(case: Case, exact: Case) -> float:
