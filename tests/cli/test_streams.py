@@ -129,8 +129,8 @@ def test_a_conversion_that_does_not_fit_names_the_file(to: str, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_an_evaluation_that_does_not_fit_names_the_file(tmp_path, model_folder) -> None:
-    command = ["eval", "toy", "--limit", 5, "--model", model_folder, "--output", tmp_path / "run"]
-    result = run(*command, preexec_fn=limited(600))
+    command = ["eval", "toy", "--limit", 40, "--model", model_folder, "--output", tmp_path / "run"]
+    result = run(*command, preexec_fn=limited(4096))  # the copy of the tokenizer fits
     assert result.returncode == ERROR
     assert len([line for line in result.stderr.splitlines() if "File too large" in line]) == 1
     assert str(tmp_path / "run") in result.stderr

@@ -95,7 +95,10 @@ class WhisperEncoder(nn.Module):
         root = resolve_directory(id_or_dir, revision)
         config: Any = read_config(root, "whisper")
         pairs = iter_weights(
-            root, device_map or "cpu", wanted=lambda name: from_hub_name(name) is not None
+            root,
+            device_map or "cpu",
+            wanted=lambda name: from_hub_name(name) is not None,
+            pickled=True,
         )
         renamed = ((str(from_hub_name(name)), tensor) for name, tensor in pairs)
         return cls._filled(config, renamed, str(root), dtype=dtype, trainable=trainable)

@@ -22,16 +22,16 @@ def iter_weights(
     source: str | Path,
     device: torch.device | str = "cpu",
     wanted: Callable[[str], bool] | None = None,
+    pickled: bool = False,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield name and tensor of every weight, one at a time, straight onto ``device``.
-
-    A directory without safetensors may hold a ``pytorch_model.bin``, as older checkpoints do: it
-    is read without running code, whole.
 
     Args:
         source: a directory (see ``find_weight_files``) or one safetensors file.
         device: where the tensors are placed.
         wanted: reads only the names for which this is true; None: all.
+        pickled: where a directory has no safetensors, its ``pytorch_model.bin`` is read whole,
+            without running code.
 
     Yields:
         Pairs of name and tensor, in the dtype of the file.
@@ -45,7 +45,7 @@ def iter_weights(
         >>> shapes = {n: t.shape for n, t in iter_weights("weights/")}  # doctest: +SKIP
     """
     path = Path(source)
-    if path.is_dir() and (path / PICKLE).exists() and not any(path.glob("*.safetensors*")):
+    if pickled and (path / PICKLE).exists() and not any(path.glob("*.safetensors*")):
         check_inside(path, path / PICKLE)
         for name, tensor in check_tensors(path / PICKLE, read_pickle(path / PICKLE)).items():
             if wanted is None or wanted(name):
