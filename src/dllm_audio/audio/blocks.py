@@ -6,6 +6,8 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from types import TracebackType
 
 import numpy as np
@@ -18,10 +20,10 @@ from ..errors import (
 )
 from ..protocols import AudioSource
 from .arrays import mix, samples_by_channel
-from .decoding import Decoder
-from .sources import OpenSource
+from .joined import JoinedSounds
 from .units import MAX_RATE, MIN_RATE
 
+_Block = tuple[float, np.ndarray]  # rate in Hz, and samples
 _ARRAY_BLOCK = 1 << 16  # samples of an array that are mixed and resampled at once
 
 
@@ -39,7 +41,8 @@ class AudioBlocks:
 
     Attributes:
         name: how errors call the source.
-        total_seconds: length by the header (of some MP3 files an estimate); None: not known.
+        total_seconds: length by the header (of some MP3 files an estimate); None: not known,
+            as of a file of several sounds.
 
     Raises:
         InvalidArgumentError, ShapeError, AudioError: as :func:`dllm_audio.load_audio` does; what
@@ -55,7 +58,7 @@ class AudioBlocks:
         allow_truncated: bool = False,
     ) -> None:
         self._target = check_rate("sampling_rate", sampling_rate)
-        self._opened: list[OpenSource | Decoder] = []  # in the order of opening
+        self._file: JoinedSounds | None = None
         if channel_axis not in (None, 0, 1, -1, -2):
             raise InvalidArgumentError("channel_axis", "0, 1, -1, -2 or None", channel_axis)
         if isinstance(source, Mapping):
@@ -63,31 +66,23 @@ class AudioBlocks:
         if isinstance(source, tuple):
             if len(source) != 2:
                 raise InvalidArgumentError("source", "(array, rate)", f"{len(source)} entries")
-            self._rate = check_rate("source rate", source[1])
-            samples = samples_by_channel(source[0], channel_axis)
             self.name = "source"
-            self.total_seconds: float | None = len(samples) / self._rate
-            starts = range(0, len(samples), _ARRAY_BLOCK)
-            self._decoded: Iterable[np.ndarray] = (
-                samples[start : start + _ARRAY_BLOCK] for start in starts
+            rate = check_rate("source rate", source[1])
+            samples = samples_by_channel(source[0], channel_axis)
+            self.total_seconds: float | None = len(samples) / rate
+            self._decoded: Iterator[_Block] = (
+                (rate, samples[start : start + _ARRAY_BLOCK])
+                for start in range(0, len(samples), _ARRAY_BLOCK)
             )
-            return
-        opened = OpenSource(source)
-        self.name = opened.name
-        self._opened.append(opened)
-        try:
-            decoder = Decoder(opened.view, opened.name, allow_truncated)
-        except BaseException:
-            self.close()
-            raise
-        self._opened.append(decoder)
-        self._rate, self._decoded = float(decoder.rate), decoder.blocks()
-        self.total_seconds = None if decoder.frames is None else decoder.frames / decoder.rate
+        else:
+            self._file = JoinedSounds(source, allow_truncated)
+            self.name, self.total_seconds = self._file.name, self._file.total_seconds
+            self._decoded = self._file.blocks()
 
     def __iter__(self) -> Iterator[np.ndarray]:
         heard = 0
         with self:
-            for block in _resampled(self._mono(), self._rate, self._target):
+            for block in _resampled(self._mono(), self._target):
                 heard += len(block)
                 if len(block):
                     yield block
@@ -109,21 +104,21 @@ class AudioBlocks:
 
     def close(self) -> None:
         """Close the file, where it was opened here."""
-        for each in reversed(self._opened):
-            each.close()
+        if self._file is not None:
+            self._file.close()
 
-    def _mono(self) -> Iterator[np.ndarray]:
-        start = 0
-        for block in self._decoded:
+    def _mono(self) -> Iterator[_Block]:
+        start = 0.0
+        for rate, block in self._decoded:
             mono = mix(block)
             if not np.isfinite(mono).all():
                 count = int((~np.isfinite(mono)).sum())
                 raise NonFiniteAudioError(
                     f"{self.name}: {count} of {mono.size} samples from "
-                    f"{start / self._rate:.2f} s on are NaN, infinite or beyond float32"
+                    f"{start:.2f} s on are NaN, infinite or beyond float32"
                 )
-            start += len(mono)
-            yield mono
+            start += len(mono) / rate
+            yield rate, mono
 
 
 def check_rate(argument: str, rate: object) -> float:
@@ -149,10 +144,16 @@ def _from_mapping(source: Mapping[str, object]) -> AudioSource:
     raise InvalidArgumentError("source", expected, sorted(map(str, source)))
 
 
-def _resampled(blocks: Iterable[np.ndarray], rate: float, target: float) -> Iterator[np.ndarray]:
-    if rate == target:
-        yield from blocks
-        return
+def _resampled(blocks: Iterable[_Block], target: float) -> Iterator[np.ndarray]:
+    """Blocks at one rate; sounds of one rate that follow one another are resampled as one."""
+    for rate, run in groupby(blocks, key=itemgetter(0)):
+        same_rate = map(itemgetter(1), run)
+        yield from same_rate if rate == target else _resampled_run(same_rate, rate, target)
+
+
+def _resampled_run(
+    blocks: Iterable[np.ndarray], rate: float, target: float
+) -> Iterator[np.ndarray]:
     try:
         import soxr
     except ImportError as error:

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import AudioDecodeError, EmptyAudioError, MissingDependencyError
-from .sources import ByteView
+from ..errors import AudioDecodeError, MissingDependencyError
+from .foreign import HEAD_BYTES, foreign
+from .sound import Sound
 from .units import MAX_RATE, MIN_RATE
 
 _BLOCK_FRAMES = 1 << 12  # a failing read loses its block, so blocks are small
-# A recorder that writes to a pipe cannot know the size and leaves this in the header.
-_UNKNOWN_SIZE = 0xFFFF_FFFF
-_UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's own mark for the same
+_UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's mark for a header that does not tell
 # The number of frames of an MP3 is an estimate, which may be off by this part or by this many.
 _MP3_SLACK, _MP3_SLACK_FRAMES = 0.01, 2 * 1152
-# libsndfile repairs the frame count of a file that ends early and only says so in its log.
-_CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-# RFC 3533, section 6: an Ogg page's mark, flags, number of segments; then the segments' sizes.
-_OGG_MARK, _OGG_FLAGS, _OGG_SEGMENTS, _OGG_SIZES = b"OggS", 5, 26, 27
-_OGG_END_OF_STREAM = 0x04
-_OGG_LONGEST_PAGE = 27 + 255 + 255 * 255
 
 
 class Decoder:
     """One encoded sound, opened: its header is known, its samples come in blocks.
 
     Args:
-        view: the bytes; the format is recognized from them, never from a name.
+        sound: its bytes; the format is recognized from them, never from a name.
         name: how errors call the source.
         allow_truncated: keep what can be decoded of a file that ends early.
+        number: which sound of the file it is, from 1.
 
     Attributes:
         rate: in Hz.
         frames: how many the header announces (of some MP3 files an estimate); None: not known.
 
     Raises:
-        EmptyAudioError: no bytes.
         AudioDecodeError: not audio in a known format, or the header says that it is truncated.
     """
 
-    def __init__(self, view: ByteView, name: str, allow_truncated: bool = False) -> None:
+    def __init__(
+        self, sound: Sound, name: str, allow_truncated: bool = False, number: int = 1
+    ) -> None:
         try:
             import soundfile
         except ImportError as error:
             raise MissingDependencyError("soundfile", "decoding audio files") from error
-        if not len(view):
-            raise EmptyAudioError(f"{name}: holds no bytes")
 
         class SequentialFile(soundfile.SoundFile):
             """Reads on; soundfile else seeks after each read: that breaks MP3, streamed FLAC."""
@@ -56,15 +48,13 @@ class Decoder:
             def seekable(self) -> bool:
                 return False
 
-        self._view, self._name, self._allow_truncated = view, name, allow_truncated
-        view.seek(0)
+        self._sound, self._file_name, self._allow_truncated = sound, name, allow_truncated
+        self._name = name if number == 1 else f"{name}: sound {number}"
+        sound.view.seek(0)
         try:
-            self._file = SequentialFile(view)
+            self._file = SequentialFile(sound.view)
         except soundfile.LibsndfileError as error:
-            raise self._unreadable() or AudioDecodeError(
-                f"{name}: expected audio such as WAV, FLAC, OGG or MP3, got something that cannot "
-                f"be decoded ({error.error_string})"
-            ) from error
+            raise self._unreadable() or self._unknown(error.error_string) from error
         self._error: type[Exception] = soundfile.LibsndfileError
         try:
             self._check_header()
@@ -80,17 +70,18 @@ class Decoder:
         """float32 ``[t, C]``, integer formats scaled to [-1, 1).
 
         Raises:
-            EmptyAudioError: no samples.
             AudioDecodeError: damaged or truncated.
         """
         decoded = 0
         try:
             # Until nothing comes: a header may promise more, or less, than the file holds.
-            while len(block := self._file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            while len(block := self._read(decoded)):
                 decoded += len(block)
                 yield block
         except self._error as error:
-            if not self._allow_truncated or not decoded:
+            # What lies behind all that was announced is no damage.
+            whole = decoded > 0 and decoded == self.frames
+            if not whole and (not self._allow_truncated or not decoded):
                 raise self._unreadable() or AudioDecodeError(
                     f"{self._name}: truncated or damaged after {decoded} of "
                     f"{self.frames or 'an unknown number of'} frames "
@@ -103,8 +94,12 @@ class Decoder:
         slack = max(_MP3_SLACK * (self.frames or 0), _MP3_SLACK_FRAMES) if is_mp3 else 0
         if not self._allow_truncated and missing > slack:
             raise self._truncated(f"after {decoded} frames")
-        if not decoded:
-            raise EmptyAudioError(f"{self._name}: holds no samples")
+
+    def _read(self, decoded: int) -> np.ndarray:
+        """The next block; it ends where the announced frames do, because a failing read is lost."""
+        remaining = (self.frames or 0) - decoded
+        frames = min(_BLOCK_FRAMES, remaining) if remaining > 0 else _BLOCK_FRAMES
+        return self._file.read(frames, dtype="float32", always_2d=True)
 
     def _check_header(self) -> None:
         self.rate: int = self._file.samplerate
@@ -115,9 +110,8 @@ class Decoder:
                 f"{self._name}: expected a sampling rate of {MIN_RATE} to {MAX_RATE} Hz, got "
                 f"{self.rate}"
             )
-        short = _chunk_is_short(self._file.extra_info) or _ogg_is_short(self._view)
-        if short and not self._allow_truncated:
-            raise self._truncated(f"after {len(self._view)} bytes")
+        if self._sound.truncated and not self._allow_truncated:
+            raise self._truncated(f"after {self._sound.end} bytes")
 
     def _truncated(self, where: str) -> AudioDecodeError:
         return AudioDecodeError(
@@ -125,28 +119,15 @@ class Decoder:
             "pass allow_truncated=True to keep what is there"
         )
 
+    def _unknown(self, reason: str) -> AudioDecodeError:
+        head = self._sound.view.at(0, HEAD_BYTES)
+        got = foreign(head, self._file_name) or f"something that cannot be decoded ({reason})"
+        return AudioDecodeError(
+            f"{self._name}: expected audio such as WAV, FLAC, OGG or MP3, got {got}"
+        )
+
     def _unreadable(self) -> AudioDecodeError | None:
         """What the disk said while libsndfile read."""
-        if (error := self._view.error) is None:
+        if (error := self._sound.view.error) is None:
             return None
         return AudioDecodeError(f"{self._name}: cannot be read ({error})")
-
-
-def _chunk_is_short(log: str) -> bool:
-    """Whether a WAV or AIFF file ends before its data chunk does."""
-    sizes = [(int(said), int(there)) for said, there in _CHUNK_SIZE.findall(log)]
-    return any(there < said != _UNKNOWN_SIZE for said, there in sizes)
-
-
-def _ogg_is_short(view: ByteView) -> bool:
-    """Whether an Ogg stream stops before the end of the page that is marked as its last."""
-    position = view.tell()
-    mark, tail = view.at(0, len(_OGG_MARK)), view.at(len(view) - _OGG_LONGEST_PAGE, len(view))
-    view.seek(position)  # libsndfile goes on where it was
-    if mark != _OGG_MARK or _OGG_MARK not in tail:
-        return mark == _OGG_MARK
-    page = tail[tail.rindex(_OGG_MARK) :]
-    if len(page) < _OGG_SIZES or not page[_OGG_FLAGS] & _OGG_END_OF_STREAM:
-        return True
-    sizes = page[_OGG_SIZES : _OGG_SIZES + page[_OGG_SEGMENTS]]
-    return len(page) < _OGG_SIZES + page[_OGG_SEGMENTS] + sum(sizes)

@@ -8,98 +8,19 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from ..errors import AudioDecodeError, InvalidArgumentError
+from .byte_view import ByteView
 
 _SPOOLED_IN_MEMORY = 1 << 26  # bytes of a pipe that are kept in memory; more go to a file
 _SPOOLED_MOST = 1 << 33  # a pipe that never ends must not fill the disk
 _PIECE = 1 << 20
 _FIFO_WAIT_SECONDS = 2.0  # how long a FIFO that nobody writes to is waited for
-_FAR = 1 << 62  # positions beyond do not fit libsndfile's integers
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
-
-
-class ByteView:
-    """A stretch of a source as libsndfile reads it; some bytes may read as others.
-
-    It never raises, because libsndfile cannot pass an exception on: :attr:`error` holds it.
-
-    Args:
-        file: seekable.
-        start: first byte of the stretch.
-        stop: one after its last byte.
-        patches: by position in the file, what is read instead of the bytes that are there.
-    """
-
-    def __init__(
-        self, file: BinaryIO, start: int, stop: int, patches: Mapping[int, bytes] | None = None
-    ) -> None:
-        self._file = file
-        self._start = start
-        self._size = max(stop - start, 0)
-        self._patches = dict(patches or {})
-        self._position = 0
-        self.error: Exception | None = None
-
-    def __len__(self) -> int:
-        return self._size
-
-    def part(
-        self, start: int, stop: int | None = None, patches: Mapping[int, bytes] | None = None
-    ) -> ByteView:
-        """A stretch of this one; positions count from its start."""
-        stop = self._size if stop is None else min(stop, self._size)
-        moved = {self._start + place: data for place, data in (patches or {}).items()}
-        return ByteView(
-            self._file, self._start + start, self._start + stop, {**self._patches, **moved}
-        )
-
-    def at(self, position: int, count: int) -> bytes:
-        """At most ``count`` bytes from a position on."""
-        self.seek(position)
-        return self.read(count)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move as the seek of a file does; positions before the start are the start."""
-        base = {io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence, 0)
-        self._position = min(max(base + offset, 0), _FAR)
-        return self._position
-
-    def tell(self) -> int:
-        """The position."""
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there are bytes."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def read(self, count: int) -> bytes:
-        """At most ``count`` bytes; fewer at the end, or where the file cannot be read."""
-        first = self._start + self._position
-        wanted = min(count, self._size - self._position)
-        if wanted <= 0:
-            return b""
-        try:
-            self._file.seek(first)
-            data = _read_fully(self._file, wanted)
-        except (OSError, ValueError) as error:  # ValueError: closed meanwhile
-            self.error = error
-            return b""
-        self._position += len(data)
-        for place, patch in self._patches.items():
-            if first - len(patch) < place < first + len(data):
-                changed = bytearray(data)
-                low, high = max(place, first), min(place + len(patch), first + len(data))
-                changed[low - first : high - first] = patch[low - place : high - place]
-                data = bytes(changed)
-        return data
 
 
 class OpenSource:
@@ -199,14 +120,6 @@ def _extent(file: Any) -> tuple[int, int] | None:
     if text:
         raise InvalidArgumentError("source", "a file opened in binary mode", type(file))
     return start, stop
-
-
-def _read_fully(file: BinaryIO, count: int) -> bytes:
-    """``count`` bytes, or all until the end: a raw file may give fewer at a time."""
-    data = file.read(count) or b""
-    while len(data) < count and (more := file.read(count - len(data))):
-        data += more
-    return data
 
 
 def _open_path(path: Any, name: str) -> BinaryIO:

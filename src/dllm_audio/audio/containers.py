@@ -1,0 +1,72 @@
+"""The sounds of a file, one after the other: a file may hold several that were joined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .byte_view import ByteView
+from .chunked import au, chunked
+from .foreign import HEAD_BYTES, foreign
+from .mpeg import mpeg
+from .ogg import ogg
+from .sound import Sound, behind_tag, next_header
+
+_JUNK = 1 << 20  # bytes in front of an MP3 in which its first frame is looked for
+_SOMETHING = re.compile(rb"[^\x00]")
+
+
+def sounds(view: ByteView) -> Iterator[Sound]:
+    """The sounds of a file, in order.
+
+    WAV, RF64, W64, AIFF, CAF and AU come with headers whose sizes are true.  Zeros and ID3 tags in
+    front of a sound are passed over, and so is junk in front of the first frames of an MP3.  Files
+    of other formats are one sound; what no decoder knows is also one, for the decoder to refuse.
+    Not found is an MP3 behind FLAC or Ogg: no header tells where it begins, nor where they end.
+
+    Args:
+        view: the file.
+
+    Yields:
+        At least one sound.
+    """
+    position = _behind_padding(view, 0)
+    sound = _sound_at(view, position)
+    if sound is None and foreign(view.at(position, HEAD_BYTES), "") is None:
+        sound = mpeg(view, position, _JUNK) or mpeg(view, 0, _JUNK)  # a tag's size may be wrong
+    sound = sound or Sound(view.part(min(position, len(view) - 1)), len(view))
+    while sound:
+        yield sound
+        position = _behind_padding(view, sound.end)
+        sound = _sound_at(view, position)
+
+
+def _sound_at(view: ByteView, position: int) -> Sound | None:
+    for read in (chunked, au, ogg, flac, mpeg):
+        if sound := read(view, position):
+            return sound
+    return None
+
+
+def flac(view: ByteView, position: int) -> Sound | None:
+    """The FLAC stream that begins here; None: there is none."""
+    if view.at(position, 4) != b"fLaC":
+        return None
+    end = position + 4
+    while len(head := view.at(end, 4)) == 4:  # RFC 9639, section 8: a block of metadata
+        end += 4 + int.from_bytes(head[1:], "big")
+        if head[0] & 0x80:  # the last one
+            break
+    # Frames do not tell their length: the next sound is found by its header.
+    end = next_header(view, min(end, len(view)))
+    return Sound(view.part(position, end), end)
+
+
+def _behind_padding(view: ByteView, position: int) -> int:
+    """Behind the zeros and tags that begin here."""
+    while True:
+        start = position
+        found = view.find(_SOMETHING, position, longest=1)
+        position = behind_tag(view, len(view) if found is None else found)
+        if position == start:
+            return position

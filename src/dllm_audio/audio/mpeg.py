@@ -1,0 +1,115 @@
+"""MPEG audio (MP3, and layers I and II): where files that were joined begin and end."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from .byte_view import ByteView
+from .sound import Sound, behind_tag, next_header
+
+# ISO/IEC 11172-3, section 2.4.2.3, and 13818-3: kbit/s by layer, for MPEG 1 and for MPEG 2 and 2.5.
+_KBITS = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_MONO = 3
+_LONGEST_INFO = 4 + 36  # from a frame's header to the end of what marks an information frame
+_FRAMES_IN_A_ROW = 3  # from here on it is no chance
+
+
+class _Frame(NamedTuple):
+    """A frame by its header.
+
+    Attributes:
+        length: in bytes, with the header.
+        kind: version, layer, rate and whether it is mono; one kind a stream.
+        info: where the mark of an information frame (Xing, LAME) would be.
+    """
+
+    length: int
+    kind: tuple[int, int, int, bool]
+    info: int
+
+
+def mpeg(view: ByteView, position: int, junk: int = 0) -> Sound | None:
+    """The stream of frames at a position, or at most ``junk`` bytes on; None: there is none.
+
+    It ends in front of a tag, an information frame or frames of another kind: there another file
+    was joined.  Junk in the middle of a stream is left to the decoder.
+    """
+    start = _in_sync(view, position, position + junk + 1)
+    if start is None:
+        return None
+    place, stop, following, kind = start, start, len(view), None
+    while data := view.at(place, _LONGEST_INFO):
+        frame = _frame(data[:4])
+        kind = kind or (frame and frame.kind)
+        if frame and (frame.kind == kind or _is_certain(view, place)):
+            if place > start and (frame.kind != kind or _is_information(frame, data)):
+                following = place
+                break
+            place = stop = place + frame.length
+        elif behind_tag(view, place) > place:
+            following = place
+            break
+        else:  # junk
+            resumed = _in_sync(view, place, len(view)) or len(view)
+            if (following := next_header(view, place, resumed)) < resumed:
+                break
+            place, following = resumed, len(view)
+    return Sound(view.part(start, min(stop, following)), following)
+
+
+def _in_sync(view: ByteView, position: int, stop: int) -> int | None:
+    """The first place from a position on, before another, where frames begin."""
+    while (found := view.find(_SYNC, position, stop, longest=2)) is not None:
+        if _is_certain(view, found):
+            return found
+        position = found + 1
+    return None
+
+
+def _is_certain(view: ByteView, place: int) -> bool:
+    """Whether frames of one kind follow one another here."""
+    kind = None
+    for count in range(_FRAMES_IN_A_ROW):
+        if place >= len(view):
+            return count > 1 or (count == 1 and place == len(view))
+        frame = _frame(view.at(place, 4))
+        if frame is None or (kind and frame.kind != kind):
+            return False
+        kind, place = frame.kind, place + frame.length
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _frame(header: bytes) -> _Frame | None:
+    if len(header) < 4 or not _SYNC.match(header):
+        return None
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    index, rate_index, mono = header[2] >> 4, header[2] >> 2 & 3, header[3] >> 6 == _MONO
+    if version not in _RATES or layer == 4 or rate_index == 3 or index in (0, 15):
+        return None
+    edition = 1 if version == 3 else 2
+    rate = _RATES[version][rate_index]
+    bits = 1000 * _KBITS[edition, layer][index - 1]
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        length = (12 * bits // rate + padding) * 4
+    else:
+        length = (72 if (edition, layer) == (2, 3) else 144) * bits // rate + padding
+    side = (17 if mono else 32) if edition == 1 else (9 if mono else 17)
+    return _Frame(length, (version, layer, rate, mono), 4 + side)
+
+
+def _is_information(frame: _Frame, data: bytes) -> bool:
+    """Whether a frame holds no sound but what an encoder tells about the file."""
+    return data[frame.info : frame.info + 4] in (b"Xing", b"Info") or data[36:40] == b"VBRI"
