@@ -21,14 +21,21 @@ class ByteView:
         start: first byte of the stretch.
         stop: one after its last byte.
         patches: by position in the file, what is read instead of the bytes that are there.
+        front: what is read before the stretch.
     """
 
     def __init__(
-        self, file: BinaryIO, start: int, stop: int, patches: Mapping[int, bytes] | None = None
+        self,
+        file: BinaryIO,
+        start: int,
+        stop: int,
+        patches: Mapping[int, bytes] | None = None,
+        front: bytes = b"",
     ) -> None:
         self._file = file
-        self._start = start
-        self._size = max(stop - start, 0)
+        self._start = start - len(front)  # where position 0 would be
+        self._front = front
+        self._size = max(stop - start, 0) + len(front)
         self._patches = dict(patches or {})
         self._position = 0
         self._errors: list[Exception] = []  # one list for a view and its parts
@@ -42,14 +49,17 @@ class ByteView:
         return self._errors[0] if self._errors else None
 
     def part(
-        self, start: int, stop: int | None = None, patches: Mapping[int, bytes] | None = None
+        self,
+        start: int,
+        stop: int | None = None,
+        patches: Mapping[int, bytes] | None = None,
+        front: bytes = b"",
     ) -> ByteView:
-        """A stretch of this one; positions count from its start."""
+        """A stretch of this one, which has no front; positions count from its start."""
         stop = self._size if stop is None else min(stop, self._size)
         moved = {self._start + place: data for place, data in (patches or {}).items()}
-        view = ByteView(
-            self._file, self._start + start, self._start + stop, {**self._patches, **moved}
-        )
+        patches = {**self._patches, **moved}
+        view = ByteView(self._file, self._start + start, self._start + stop, patches, front)
         view._errors = self._errors
         return view
 
@@ -88,17 +98,25 @@ class ByteView:
 
     def read(self, count: int) -> bytes:
         """At most ``count`` bytes; fewer at the end, or where the file cannot be read."""
-        first = self._start + self._position
         wanted = min(count, self._size - self._position)
         if wanted <= 0:
             return b""
+        data = self._front[self._position : self._position + wanted]
+        self._position += len(data)
+        if more := wanted - len(data):
+            there = self._read(self._start + self._position, more)
+            self._position += len(there)
+            data += there
+        return data
+
+    def _read(self, first: int, count: int) -> bytes:
+        """Bytes of the file from a position in it on."""
         try:
             self._file.seek(first)
-            data = _read_fully(self._file, wanted)
+            data = _read_fully(self._file, count)
         except (OSError, ValueError) as error:  # ValueError: closed meanwhile
             self._errors.append(error)
             return b""
-        self._position += len(data)
         for place, patch in self._patches.items():
             if first - len(patch) < place < first + len(data):
                 changed = bytearray(data)

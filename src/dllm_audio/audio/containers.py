@@ -31,14 +31,21 @@ def sounds(view: ByteView) -> Iterator[Sound]:
         At least one sound.
     """
     position = _behind_padding(view, 0)
-    sound = _sound_at(view, position)
-    if sound is None and foreign(view.at(position, HEAD_BYTES), "") is None:
-        sound = mpeg(view, position, _JUNK) or mpeg(view, 0, _JUNK)  # a tag's size may be wrong
-    sound = sound or Sound(view.part(min(position, len(view) - 1)), len(view))
+    sound: Sound | None = _sound_at(view, position) or _unmarked(view, position)
     while sound:
         yield sound
         position = _behind_padding(view, sound.end)
         sound = _sound_at(view, position)
+
+
+def _unmarked(view: ByteView, position: int) -> Sound:
+    """A file that does not begin as a sound does, whatever lies in front of it."""
+    for start in (0, position):
+        if foreign(view.at(start, HEAD_BYTES), ""):
+            return Sound(view.part(start), len(view))
+    # The size of a tag may be wrong.
+    sound = mpeg(view, position, _JUNK) or mpeg(view, 0, _JUNK)
+    return sound or Sound(view, len(view))
 
 
 def _sound_at(view: ByteView, position: int) -> Sound | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ _KBITS = {
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _MONO = 3
-_LONGEST_INFO = 4 + 36  # from a frame's header to the end of what marks an information frame
+_LONGEST_INFO = 54  # bytes of an information frame that are looked at
 _FRAMES_IN_A_ROW = 3  # from here on it is no chance
 
 
@@ -31,7 +32,7 @@ class _Frame(NamedTuple):
     Attributes:
         length: in bytes, with the header.
         kind: version, layer, rate and whether it is mono; one kind a stream.
-        info: where the mark of an information frame (Xing, LAME) would be.
+        info: where an information frame (of Xing or LAME) has its mark.
     """
 
     length: int
@@ -48,15 +49,17 @@ def mpeg(view: ByteView, position: int, junk: int = 0) -> Sound | None:
     start = _in_sync(view, position, position + junk + 1)
     if start is None:
         return None
-    place, stop, following, kind = start, start, len(view), None
+    place, stop, following, first, count = start, start, len(view), None, 0
     while data := view.at(place, _LONGEST_INFO):
         frame = _frame(data[:4])
-        kind = kind or (frame and frame.kind)
-        if frame and (frame.kind == kind or _is_certain(view, place)):
-            if place > start and (frame.kind != kind or _is_information(frame, data)):
+        first = first or frame
+        if frame and first and (frame.kind == first.kind or _is_certain(view, place)):
+            joined = frame.kind != first.kind or _announced(frame, data) is not None
+            if place > start and joined:
                 following = place
                 break
             place = stop = place + frame.length
+            count += 1
         elif behind_tag(view, place) > place:
             following = place
             break
@@ -65,7 +68,30 @@ def mpeg(view: ByteView, position: int, junk: int = 0) -> Sound | None:
             if (following := next_header(view, place, resumed)) < resumed:
                 break
             place, following = resumed, len(view)
-    return Sound(view.part(start, min(stop, following)), following)
+    begin, front = _counted(view, start, count)
+    return Sound(view.part(begin, min(stop, following), front=front), following)
+
+
+def _counted(view: ByteView, start: int, count: int) -> tuple[int, bytes]:
+    """Where frames begin, and an information frame that tells their number if none does.
+
+    Without it libmpg123 guesses the number from the first frame's length, and libsndfile ends
+    there, which may be far too early.
+    """
+    data = view.at(start, _LONGEST_INFO)
+    frame = _frame(data[:4])
+    if frame is None or frame.kind[1] != 3:  # the layer
+        return start, b""
+    announced = _announced(frame, data)
+    if announced is not None and count - 1 <= announced + 1:  # some count their own frame
+        return start, b""
+    header = bytes([data[0], data[1] | 1, data[2] & 0x0C | 0xE0, data[3]])  # the highest bit rate
+    longest = _frame(header)
+    assert longest is not None
+    count -= announced is not None
+    begin = start if announced is None else start + frame.length
+    mark = header.ljust(longest.info, b"\0") + b"Xing" + struct.pack(">II", 1, count)
+    return begin, mark.ljust(longest.length, b"\0")
 
 
 def _in_sync(view: ByteView, position: int, stop: int) -> int | None:
@@ -110,6 +136,9 @@ def _frame(header: bytes) -> _Frame | None:
     return _Frame(length, (version, layer, rate, mono), 4 + side)
 
 
-def _is_information(frame: _Frame, data: bytes) -> bool:
-    """Whether a frame holds no sound but what an encoder tells about the file."""
-    return data[frame.info : frame.info + 4] in (b"Xing", b"Info") or data[36:40] == b"VBRI"
+def _announced(frame: _Frame, data: bytes) -> int | None:
+    """How many frames follow, by a frame that only tells about the file; None: it is a sound."""
+    if data[frame.info : frame.info + 4] in (b"Xing", b"Info"):
+        flags, count = struct.unpack_from(">II", data, frame.info + 4)
+        return count if flags & 1 else 0
+    return int.from_bytes(data[50:54], "big") if data[36:40] == b"VBRI" else None

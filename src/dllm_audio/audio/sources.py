@@ -170,10 +170,8 @@ class _FirstPiece:
         self._first, self._rest = first, os.fdopen(handle, "rb")
 
     def read(self, count: int) -> bytes:
-        if first := self._first:
-            self._first = b""
-            return first
-        return self._rest.read(count)
+        first, self._first = self._first[:count], self._first[count:]
+        return first or self._rest.read(count)
 
     def close(self) -> None:
         self._rest.close()
