@@ -25,7 +25,11 @@ def sealed(page: bytes) -> bytes:
 
 
 def pages(data: bytes) -> Iterator[bytes]:
+    """The pages of a file, and what follows them as one piece."""
     while data:
+        if not data.startswith(b"OggS") or len(data) < 27:
+            yield data
+            return
         body = 27 + data[26]
         end = body + sum(data[27:body])
         yield data[:end]

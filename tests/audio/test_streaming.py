@@ -130,6 +130,23 @@ def test_windows_before_the_damage_are_heard():
     assert 2 < kept[-1].end < 4
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16, torch.device("meta")])
+def test_torch_defaults_change_nothing(default):
+    data = encode(speech(3.0, 44_100, 2), 44_100, "FLAC")
+    waveform, windows = load_audio(data), list(stream_windows(data, 1.0))
+    is_dtype = isinstance(default, torch.dtype)
+    try:
+        (torch.set_default_dtype if is_dtype else torch.set_default_device)(default)
+        again, heard = load_audio(data), list(stream_windows(data, 1.0))
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert torch.equal(again, waveform)
+    assert heard == windows
+    assert all(torch.equal(h.waveform, w.waveform) for h, w in zip(heard, windows, strict=True))
+    assert all(window.waveform.dtype == torch.float32 for window in heard)
+
+
 @pytest.mark.parametrize("started", [False, True])
 def test_a_stream_can_be_closed_early(tmp_path, started):
     path = tmp_path / "clip.wav"

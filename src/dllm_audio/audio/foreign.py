@@ -35,9 +35,13 @@ _CONVERTIBLE = (
     (rb"RIFF....AVI ", "an AVI film"),
     (rb"\x00\x00\x01[\xba\xb3]", "an MPEG film"),
     (rb"G.{187}G.{187}G", "an MPEG transport stream"),
-    (rb"RIFF....WAVE", "WAV with samples of an unknown kind"),
+    (
+        # Neither PCM, float, A-law, mu-law, ADPCM nor GSM.
+        rb"RIFF....WAVE.{0,200}?fmt ....(?![\x01\x02\x03\x06\x07\x11\x31]\x00|\xfe\xff)",
+        "WAV with a codec that is not read",
+    ),
     (rb"OggS.{24,40}\x7fFLAC", "FLAC in Ogg"),
-    (rb"OggS.{24,40}(?:Speex   |\x80theora|fishead)", "Ogg with streams of an unknown kind"),
+    (rb"OggS.{24,40}(?:Speex   |\x80theora|fishead)", "Ogg with a codec that is not read"),
 )
 _OTHER = (
     (rb"version https://git-lfs", "a pointer of Git LFS: git lfs pull gets the file"),

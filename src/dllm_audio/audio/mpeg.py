@@ -23,6 +23,7 @@ _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 _MONO = 3
 _LONGEST_INFO = 54  # bytes of an information frame that are looked at
+_TELLS_FRAMES, _TELLS_BYTES = 1, 2  # flags of an information frame
 _FRAMES_IN_A_ROW = 3  # from here on it is no chance
 
 
@@ -68,30 +69,39 @@ def mpeg(view: ByteView, position: int, junk: int = 0) -> Sound | None:
             if (following := next_header(view, place, resumed)) < resumed:
                 break
             place, following = resumed, len(view)
-    begin, front = _counted(view, start, count)
-    return Sound(view.part(begin, min(stop, following), front=front), following)
+    begin, front, patches = _told(view, start, stop, count)
+    return Sound(view.part(begin, min(stop, following), patches, front), following)
 
 
-def _counted(view: ByteView, start: int, count: int) -> tuple[int, bytes]:
-    """Where frames begin, and an information frame that tells their number if none does.
+def _told(view: ByteView, start: int, stop: int, count: int) -> tuple[int, bytes, dict[int, bytes]]:
+    """Where frames begin, an information frame if theirs does not tell their number, and patches.
 
-    Without it libmpg123 guesses the number from the first frame's length, and libsndfile ends
+    Without the number libmpg123 guesses it from the first frame's length, and libsndfile ends
     there, which may be far too early.
     """
     data = view.at(start, _LONGEST_INFO)
     frame = _frame(data[:4])
     if frame is None or frame.kind[1] != 3:  # the layer
-        return start, b""
+        return start, b"", {}
     announced = _announced(frame, data)
-    if announced is not None and count - 1 <= announced + 1:  # some count their own frame
-        return start, b""
-    header = bytes([data[0], data[1] | 1, data[2] & 0x0C | 0xE0, data[3]])  # the highest bit rate
-    longest = _frame(header)
-    assert longest is not None
-    count -= announced is not None
-    begin = start if announced is None else start + frame.length
-    mark = header.ljust(longest.info, b"\0") + b"Xing" + struct.pack(">II", 1, count)
-    return begin, mark.ljust(longest.length, b"\0")
+    if announced is None:
+        return start, _information(data, count), {}
+    if count - 1 > announced + 1:  # some count their own frame
+        return start + frame.length, _information(data, count - 1), {}
+    flags = int.from_bytes(data[frame.info + 4 : frame.info + 8], "big")
+    if data[36:40] == b"VBRI" or not flags & _TELLS_BYTES:
+        return start, b"", {}
+    # libmpg123 would complain on standard error about a wrong number of bytes.
+    return start, b"", {start + frame.info + 12: struct.pack(">I", stop - start)}
+
+
+def _information(like: bytes, count: int) -> bytes:
+    """A frame in the manner of Xing that tells how many others follow."""
+    header = bytes([like[0], like[1] | 1, like[2] & 0x0C | 0xE0, like[3]])  # the highest bit rate
+    frame = _frame(header)
+    assert frame is not None
+    mark = header.ljust(frame.info, b"\0") + b"Xing" + struct.pack(">II", _TELLS_FRAMES, count)
+    return mark.ljust(frame.length, b"\0")
 
 
 def _in_sync(view: ByteView, position: int, stop: int) -> int | None:
@@ -140,5 +150,5 @@ def _announced(frame: _Frame, data: bytes) -> int | None:
     """How many frames follow, by a frame that only tells about the file; None: it is a sound."""
     if data[frame.info : frame.info + 4] in (b"Xing", b"Info"):
         flags, count = struct.unpack_from(">II", data, frame.info + 4)
-        return count if flags & 1 else 0
+        return count if flags & _TELLS_FRAMES else 0
     return int.from_bytes(data[50:54], "big") if data[36:40] == b"VBRI" else None

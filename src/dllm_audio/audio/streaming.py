@@ -95,7 +95,8 @@ def stream_windows(
 def _windows(
     blocks: AudioBlocks, rule: CutRule, sampling_rate: int
 ) -> Generator[HeardWindow, None, None]:
-    start, held = 0, torch.zeros(0)
+    # No default dtype or device of torch's has a say in what is heard.
+    start, held = 0, torch.zeros(0, dtype=torch.float32, device="cpu")
 
     def window(length: int) -> HeardWindow:
         # A copy: a view would keep all that is held alive.
