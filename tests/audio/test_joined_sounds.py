@@ -117,10 +117,12 @@ def test_the_part_that_cannot_be_heard_is_named(tmp_path: Path):
     assert torch.equal(load_audio(path, allow_truncated=True)[: len(first)], first)
 
 
-def test_windows_go_through_all_parts():
-    parts = parts_of("FLAC", (44_100, 16_000), (2, 1))
+@pytest.mark.parametrize(("form", "total"), [("WAV", None), ("OGG", None), ("FLAC", 0.4)])
+def test_windows_go_through_all_parts(form, total):
+    """A FLAC is not searched before it is heard."""
+    parts = parts_of(form, (44_100, 16_000), (2, 1))
     stream = stream_windows(b"".join(parts), 0.3)
-    assert stream.total_seconds is None
+    assert stream.total_seconds == total
     assert torch.equal(torch.cat([w.waveform for w in stream]), heard(parts))
 
 

@@ -13,6 +13,8 @@ from .ogg import ogg
 from .sound import Sound, behind_tag, next_header
 
 _JUNK = 1 << 20  # bytes in front of an MP3 in which its first frame is looked for
+_READ_AHEAD = 1 << 16  # a decoder may have read so many bytes of the next sound
+_MOST_FLAC_SAMPLES = 1 << 36  # RFC 9639, section 8.2: a field of 36 bits, 0 for "not known"
 _SOMETHING = re.compile(rb"[^\x00]")
 
 
@@ -28,13 +30,17 @@ def sounds(view: ByteView) -> Iterator[Sound]:
         view: the file.
 
     Yields:
-        At least one sound.
+        At least one sound.  Where one is open, the next is looked for behind what was read of its
+        view until then.
     """
     position = _behind_padding(view, 0)
     sound: Sound | None = _sound_at(view, position) or _unmarked(view, position)
     while sound:
         yield sound
-        position = _behind_padding(view, sound.end)
+        end = sound.end
+        if sound.is_open:
+            end = next_header(view, max(position + sound.view.tell() - _READ_AHEAD, end))
+        position = _behind_padding(view, end)
         sound = _sound_at(view, position)
 
 
@@ -59,14 +65,21 @@ def flac(view: ByteView, position: int) -> Sound | None:
     """The FLAC stream that begins here; None: there is none."""
     if view.at(position, 4) != b"fLaC":
         return None
-    end = position + 4
-    while len(head := view.at(end, 4)) == 4:  # RFC 9639, section 8: a block of metadata
-        end += 4 + int.from_bytes(head[1:], "big")
+    frames = _behind_metadata(view, position + 4)
+    if int.from_bytes(view.at(position + 18, 8), "big") % _MOST_FLAC_SAMPLES:
+        return Sound(view.part(position), frames, is_open=True)
+    # Frames do not tell their length, and here is no number of samples to end at.
+    end = next_header(view, frames)
+    return Sound(view.part(position, end), end)
+
+
+def _behind_metadata(view: ByteView, position: int) -> int:
+    """Where the first frame of a FLAC stream is: what an application left may look as a header."""
+    while len(head := view.at(position, 4)) == 4:  # RFC 9639, section 8: a block
+        position += 4 + int.from_bytes(head[1:], "big")
         if head[0] & 0x80:  # the last one
             break
-    # Frames do not tell their length: the next sound is found by its header.
-    end = next_header(view, min(end, len(view)))
-    return Sound(view.part(position, end), end)
+    return min(position, len(view))
 
 
 def _behind_padding(view: ByteView, position: int) -> int:

@@ -74,14 +74,11 @@ class Decoder:
         """
         decoded = 0
         try:
-            # Until nothing comes: a header may promise more, or less, than the file holds.
             while len(block := self._read(decoded)):
                 decoded += len(block)
                 yield block
         except self._error as error:
-            # What lies behind all that was announced is no damage.
-            whole = decoded > 0 and decoded == self.frames
-            if not whole and (not self._allow_truncated or not decoded):
+            if not self._allow_truncated or not decoded:
                 raise self._unreadable() or AudioDecodeError(
                     f"{self._name}: truncated or damaged after {decoded} of "
                     f"{self.frames or 'an unknown number of'} frames "
@@ -96,9 +93,12 @@ class Decoder:
             raise self._truncated(f"after {decoded} frames")
 
     def _read(self, decoded: int) -> np.ndarray:
-        """The next block; it ends where the announced frames do, because a failing read is lost."""
-        remaining = (self.frames or 0) - decoded
-        frames = min(_BLOCK_FRAMES, remaining) if remaining > 0 else _BLOCK_FRAMES
+        """The next block, which ends where the announced frames do; what lies behind may be junk.
+
+        A file may hold fewer: the last block is the one that is empty.
+        """
+        remaining = _BLOCK_FRAMES if self.frames is None else self.frames - decoded
+        frames = max(min(_BLOCK_FRAMES, remaining), 0)
         return self._file.read(frames, dtype="float32", always_2d=True)
 
     def _check_header(self) -> None:

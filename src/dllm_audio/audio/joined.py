@@ -25,7 +25,7 @@ class JoinedSounds:
     Attributes:
         name: how errors call the source.
         total_seconds: length by the header (of some MP3 files an estimate); None: not known, as
-            of several sounds.
+            of several sounds (of joined FLAC the first one's).
 
     Raises:
         EmptyAudioError: no bytes.
@@ -41,8 +41,9 @@ class JoinedSounds:
             if not len(self._source.view):
                 raise EmptyAudioError(f"{self.name}: holds no bytes")
             self._sounds = sounds(self._source.view)
-            self._decoder = Decoder(next(self._sounds), self.name, allow_truncated)
-            following = next(self._sounds, None)
+            first = next(self._sounds)
+            self._decoder = Decoder(first, self.name, allow_truncated)
+            following = None if first.is_open else next(self._sounds, None)
         except BaseException:
             self._source.close()
             raise

@@ -16,11 +16,13 @@ class Sound:
         view: its header and samples alone; the header's sizes are those of what is there.
         end: one after its last byte in the file.
         truncated: the file ends before the end that the header announces.
+        is_open: ``end`` is not known yet: it is there or behind, where a decoder stops.
     """
 
     view: ByteView
     end: int
     truncated: bool = False
+    is_open: bool = False
 
 
 # How the containers begin.  A mark is long enough that no samples look like it by chance.
