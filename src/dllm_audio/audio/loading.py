@@ -31,7 +31,7 @@ def load_audio(
             its rate in Hz, or the same as ``{"array": ..., "sampling_rate": ...}`` (Hugging Face
             data sets).  Integer arrays are divided by the full scale of their dtype.
             Files may be WAV, FLAC, OGG, MP3 or any other format that libsndfile knows; their
-            names do not matter.
+            names do not matter.  Of several sounds in a file all are heard, one after the other.
         sampling_rate: wanted rate in Hz.
         channel_axis: axis of the channels in a two-dimensional array; None: the axis that has at
             most 32 entries while the other has more.
