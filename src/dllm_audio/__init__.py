@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .prompts import ChatTemplate as ChatTemplate
     from .prompts import condition as condition
     from .protocols import MaskPredictor as MaskPredictor
+    from .samplers import KLASS as KLASS
     from .samplers import BlockSampler as BlockSampler
     from .samplers import CachedParallelSampler as CachedParallelSampler
     from .samplers import ClassifierFreeGuidance as ClassifierFreeGuidance
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .samplers import FixedQuota as FixedQuota
     from .samplers import LocalLeap as LocalLeap
     from .samplers import LowConfidenceSampler as LowConfidenceSampler
+    from .samplers import Prophet as Prophet
     from .samplers import Threshold as Threshold
     from .samplers import TimestepQuota as TimestepQuota
 
@@ -93,6 +95,8 @@ _EXPORTS: dict[str, str] = {
     "Factor": "samplers",
     "EntropyBound": "samplers",
     "LocalLeap": "samplers",
+    "KLASS": "samplers",
+    "Prophet": "samplers",
     "ClassifierFreeGuidance": "samplers",
     "AudioDiffusionLM": "model",
     "AudioDiffusionConfig": "model_config",

@@ -287,3 +287,21 @@ class CacheablePredictor(MaskPredictor, Protocol):
     def cache_rows(self, rows: Tensor) -> Tensor:
         """Rows of this predictor's cache that belong to its batch rows ``rows``."""
         ...
+
+
+@runtime_checkable
+class ConfinablePredictor(CacheablePredictor, Protocol):
+    """A cacheable predictor whose responses may get other lengths while they are decoded.
+
+    Attributes:
+        response_mask: ``[B, R]`` bool, True = real, right-padded; None: all is real.
+    """
+
+    @property
+    def response_mask(self) -> Tensor | None:
+        """See the class."""
+        ...
+
+    def within(self, response_mask: Tensor) -> ConfinablePredictor:
+        """The predictor of responses with ``response_mask [B, R]``; never changes this one."""
+        ...

@@ -172,6 +172,16 @@ class ConditionedPredictor:
         chosen._layout = None
         return chosen
 
+    def within(self, response_mask: Tensor) -> ConditionedPredictor:
+        """The predictor of responses of other lengths, without a host synchronization.
+
+        Args:
+            response_mask: ``[B, R]`` bool, True = real, right-padded.
+        """
+        other = copy.copy(self)
+        other.response_mask, other._padded, other._layout = response_mask, True, None
+        return other
+
     def cache_rows(self, rows: Tensor) -> Tensor:
         """Rows of the cache that belong to batch rows: the same."""
         return rows

@@ -24,8 +24,10 @@ from .presets import PRESETS, preset
 from .starting import deliberate, infilling_start, remask, token_confidence
 from .state import DecodingStep
 from .streaming import stream_to
+from .watching import KLASS, Prophet
 
 __all__ = [
+    "KLASS",
     "PRESETS",
     "BlockSampler",
     "CachePolicy",
@@ -42,6 +44,7 @@ __all__ = [
     "LengthRule",
     "LocalLeap",
     "LowConfidenceSampler",
+    "Prophet",
     "Sampler",
     "SamplingOptions",
     "Threshold",

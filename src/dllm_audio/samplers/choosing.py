@@ -14,18 +14,22 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from .checks import check_choice, check_flag, check_integer, check_number, shown
+from .commit import CommitRule
 from .confidence import (
     CONFIDENCES,
     CreditAccount,
+    DriftAccount,
     TraceCredit,
     best_token,
     entropy,
+    gap,
     margin,
     probability,
     widen,
 )
 from .guidance import ClassifierFreeGuidance
 
+CONTEXTS = ("full", "prefix")
 EOS_POLICIES = ("allow", "forbid", "delay", "exclude")
 Generators = torch.Generator | Sequence[torch.Generator] | None
 # Puts delayed end tokens behind everything else, in order among themselves: more than any
@@ -51,6 +55,9 @@ class SamplingOptions:
             the rest with EOS.
         credit: make tokens surer that stay the best guess (:class:`.TraceCredit`); None: do not.
         trace: record when and how surely each position was committed.
+        context: ``"full"``: the model sees the whole response, with the masks of blocks to come;
+            ``"prefix"``: what is before the block's end, as a server that decodes block by block
+            computes it.
 
     Raises:
         InvalidArgumentError: a value that is none of these.
@@ -72,11 +79,13 @@ class SamplingOptions:
     eos_stop: bool = False
     credit: TraceCredit | None = None
     trace: bool = False
+    context: str = "full"
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, 0)
         check_choice("confidence", self.confidence, CONFIDENCES)
         check_choice("eos", self.eos, EOS_POLICIES)
+        check_choice("context", self.context, CONTEXTS)
         if self.end_token_ids is not None:
             if not isinstance(self.end_token_ids, tuple | list):
                 got = type(self.end_token_ids).__name__
@@ -102,12 +111,16 @@ class Guess:
         sureness: ``[N, C]`` the confidence as measured; ``-inf`` where nothing is masked.
         confidence: ``[N, C]`` as commit rules see it, delayed tokens last.
         entropy: ``[N, C]`` in nats, ``inf`` where nothing is masked; None where nobody asked.
+        gap: ``[N, C]`` largest logit minus the second; None where nobody asked.
+        divergence: ``[H, N, C]`` see :class:`.DriftAccount`; None where nobody asked.
     """
 
     tokens: Tensor
     sureness: Tensor
     confidence: Tensor
     entropy: Tensor | None
+    gap: Tensor | None = None
+    divergence: Tensor | None = None
 
 
 class Chooser:
@@ -118,7 +131,7 @@ class Chooser:
         tokens: ``[B, R]`` of the batch, for its size and device.
         mask_id: never chosen.
         eos_id: the predictor's.
-        needs_entropy: whether the commit rule wants entropies.
+        rule: what it wants to know beside confidences; None: nothing.
         generator: see :class:`RowStreams`.
 
     Raises:
@@ -131,11 +144,13 @@ class Chooser:
         tokens: Tensor,
         mask_id: int,
         eos_id: int | None,
-        needs_entropy: bool = False,
+        rule: CommitRule | None = None,
         generator: Generators = None,
     ) -> None:
         self.options = options
-        self._mask_id, self._needs_entropy = mask_id, needs_entropy
+        self._mask_id = mask_id
+        self._needs_entropy = rule is not None and rule.needs_entropy
+        self._needs_gap = rule is not None and rule.needs_gap
         ends = options.end_token_ids
         if ends is None:
             ends = () if eos_id is None else (eos_id,)
@@ -149,11 +164,21 @@ class Chooser:
         self._account: CreditAccount | None = None
         if options.credit is not None:
             self._account = CreditAccount(options.credit, tokens.shape[0], mask_id)
+        self._drift: DriftAccount | None = None
+        if rule is not None and rule.history:
+            self._drift = DriftAccount(rule.history, tokens.shape[0])
 
-    def begin_block(self) -> None:
-        """Forget what belongs to the block before."""
+    def begin_block(self, low: int, high: int) -> None:
+        """Forget what belongs to the block before; ``[low, high)`` will be predicted now."""
         if self._account is not None:
             self._account.clear()
+        if self._drift is not None:
+            self._drift.begin_block(low, high)
+
+    @property
+    def needs_all(self) -> bool:
+        """Whether the logits of all watched positions are needed, in order, masked or not."""
+        return self._needs_gap or self._drift is not None
 
     def __call__(
         self,
@@ -174,9 +199,11 @@ class Chooser:
             deciding: the same on the host, with None for rows that wait for others.
         """
         options, width = self.options, candidates.shape[1]
+        logits = widen(logits)
+        distance = gap(logits) if self._needs_gap else None
+        moved = None if self._drift is None else self._drift(logits, rows, deciding)
         if self._account is not None:
             logits = self._account(logits, where, width, rows)
-        logits = widen(logits)
         if options.eos == "forbid":
             logits = logits.index_fill(-1, self._end_ids, float("-inf"))
         tokens, sureness, spread = self._measure(
@@ -198,7 +225,7 @@ class Chooser:
             confidence = torch.where(ends & candidates, scale * sureness - _DELAY, sureness)
             if spread is not None:
                 spread = torch.where(ends & candidates, scale * spread + _DELAY, spread)
-        return Guess(tokens, sureness, confidence, spread)
+        return Guess(tokens, sureness, confidence, spread, distance, moved)
 
     def _measure(
         self, logits: Tensor, noise: Tensor | None

@@ -33,6 +33,14 @@ class CommitState:
         num_masked: ``[B]`` int64 masked positions of the block when it began.
         step: forward passes already spent on this block.
         steps: forward passes planned for this block, or None.
+        start: response position of the block's first one.
+        spent: forward passes planned for the blocks before this one.
+        planned: forward passes planned for the whole response, or None.
+        gap: ``[B, R]`` largest logit minus the second largest, at every position of the response;
+            NaN where a row has none. None unless the rule needs it.
+        divergence: ``[H, B, C]`` how far each position's distribution moved (``KL(now || before)``
+            in nats) in each of the block's last H passes, the newest last; fewer than
+            ``rule.history`` while the block is young. None where that is 0.
     """
 
     confidence: Tensor
@@ -41,6 +49,11 @@ class CommitState:
     num_masked: Tensor
     step: int
     steps: int | None
+    start: int = 0
+    spent: int = 0
+    planned: int | None = None
+    gap: Tensor | None = None
+    divergence: Tensor | None = None
 
 
 class CommitRule(ABC):
@@ -52,6 +65,8 @@ class CommitRule(ABC):
 
     Attributes:
         needs_entropy: whether ``state.entropy`` must be computed for this rule.
+        needs_gap: whether ``state.gap`` must be computed for this rule.
+        history: how many passes of ``state.divergence`` the rule looks back on.
         may_wait: whether a pass may commit nothing; the rule then plans its passes.
 
     Example:
@@ -71,6 +86,8 @@ class CommitRule(ABC):
     """
 
     needs_entropy: bool = False
+    needs_gap: bool = False
+    history: int = 0
     may_wait: bool = False
 
     @abstractmethod
@@ -88,12 +105,32 @@ class CommitRule(ABC):
         """Forward passes planned for each block; None where the rule decides as it goes."""
         return [None] * len(block_lengths)
 
+    def watch(self, start: int, end: int, length: int) -> tuple[int, int]:
+        """Positions ``[from, to)``, around block ``[start, end)`` of R, that each pass predicts."""
+        return start, end
+
+    def finishes(self, state: CommitState) -> Tensor | None:
+        """Rows ``[B]`` bool that commit everything they watch at once; None: no row ever does."""
+        return None
+
 
 def ranks(scores: Tensor) -> Tensor:
     """Rank of each entry in its row, 0 = highest; ties keep their order from left to right."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
     positions = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
     return torch.empty_like(order).scatter_(-1, order, positions)
+
+
+def within_quota(state: CommitState, steps: int) -> Tensor:
+    """The step's even share of the block's masks, the most confident ones: ``[B, C]`` bool.
+
+    Args:
+        state: m masked positions when the block began, and its planned steps S.
+        steps: S where none are planned.
+    """
+    steps = steps if state.steps is None else state.steps
+    quota = state.num_masked // steps + (state.step < state.num_masked % steps)
+    return ranks(state.confidence) < quota[:, None]
 
 
 def share_out(steps: int, block_lengths: Sequence[int]) -> list[int | None]:
@@ -151,9 +188,7 @@ class FixedQuota(CommitRule):
 
     def commit(self, state: CommitState) -> Tensor:
         """The step's share of the most confident positions."""
-        steps = self.steps if state.steps is None else state.steps
-        quota = state.num_masked // steps + (state.step < state.num_masked % steps)
-        return ranks(state.confidence) < quota[:, None]
+        return within_quota(state, self.steps)
 
 
 @register("commit", "timestep-quota")
@@ -289,17 +324,23 @@ class Factor(CommitRule):
 @register("commit", "entropy-bound")
 @dataclass(frozen=True)
 class EntropyBound(CommitRule):
-    """The largest set whose entropies, without the largest one, sum to at most ``gamma``.
+    """The longest ranking whose entropies, without the largest one, sum to at most ``gamma``.
 
     Positions are taken in order of rising entropy ``H_1 <= H_2 <= ...``; k of them are committed
-    for the largest k with ``(H_1 + ... + H_k) - H_k <= gamma``, so that the first always is
-    (arXiv 2505.24857, section 4).
+    for the largest k with ``(H_1 + ... + H_k) - max(H_1 ... H_k) <= gamma``, so that the first
+    always is (arXiv 2505.24857, section 4).
+
+    With ``position_decay`` they are taken in order of falling ``c_i exp(-position_decay i)`` for
+    the response's i-th position, so that early ones come first: the position-biased bound for
+    transcripts of arXiv 2602.18952 (there ``gamma=0.05, position_decay=0.2`` and at most 32
+    passes). No code of it is published; this is our reading of the text.
 
     Args:
         gamma: bound in nats, >= 0.
+        position_decay: how fast later positions lose, >= 0; None ranks by entropy.
 
     Raises:
-        InvalidArgumentError: ``gamma`` below 0.
+        InvalidArgumentError: a value below 0.
 
     Example:
         >>> entropy = torch.tensor([[0.30, 0.02, 0.07]])
@@ -310,19 +351,31 @@ class EntropyBound(CommitRule):
     """
 
     gamma: float = 0.1
+    position_decay: float | None = None
     needs_entropy = True
 
     def __post_init__(self) -> None:
         check_number("gamma", self.gamma, 0)
+        if self.position_decay is not None:
+            check_number("position_decay", self.position_decay, 0)
 
     def commit(self, state: CommitState) -> Tensor:
-        """The positions of least entropy."""
+        """The head of the ranking."""
         entropy = state.entropy if state.entropy is not None else -state.confidence
         entropy = entropy.masked_fill(~state.candidates, float("inf"))
-        ranked = entropy.sort(dim=-1, stable=True).values
-        before = torch.cat((torch.zeros_like(ranked[:, :1]), ranked[:, :-1].cumsum(-1)), dim=-1)
-        count = (before <= self.gamma).sum(-1)
-        return ranks(-entropy) < count[:, None]
+        order = ranks(-entropy if self.position_decay is None else self._biased(state))
+        ranked = torch.empty_like(entropy).scatter_(-1, order, entropy)
+        # What the k-th adds to the sum without the largest: itself, or the one that it outgrows.
+        grown = torch.minimum(ranked[:, 1:], ranked[:, :-1].cummax(-1).values)
+        excess = torch.cat((torch.zeros_like(ranked[:, :1]), grown.cumsum(-1)), dim=-1)
+        return order < (excess <= self.gamma).sum(-1, keepdim=True)
+
+    def _biased(self, state: CommitState) -> Tensor:
+        width, device = state.confidence.shape[-1], state.confidence.device
+        place = state.start + torch.arange(width, device=device)
+        # Negative confidences (entropies, delayed ends) fall too as they grow.
+        decay = -(self.position_decay or 0.0) * place * state.confidence.sign()
+        return state.confidence * decay.exp()
 
 
 @register("commit", "local-leap")

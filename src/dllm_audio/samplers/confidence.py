@@ -9,6 +9,8 @@ whose logits were computed, V vocabulary.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from .checks import check_number
+
+_TINY = 1e-12  # keeps the logarithm of an impossible token finite
 
 CONFIDENCES = ("max_probability", "margin", "entropy", "random")
 
@@ -139,3 +143,64 @@ class CreditAccount:
         grown.scatter_add_(-1, tokens, earned[..., None])
         self._credit[account] = grown
         return logits + self._rule.alpha * grown.log1p()
+
+
+def gap(logits: Tensor) -> Tensor:
+    """Largest logit minus the second largest, ``[N, M]``."""
+    top = logits.topk(2, dim=-1).values
+    return top[..., 0] - top[..., 1]
+
+
+class DriftAccount:
+    """How far every watched position's distribution moved from one pass to the next.
+
+    The divergence is ``sum p (log(p + 1e-12) - log(q + 1e-12))`` with q from the row's pass before;
+    where there was none q is zero, and the divergence near 27 (arXiv 2511.05664). Takes ``4 W V``
+    bytes a row for W watched positions.
+
+    Args:
+        history: passes H of the block that are kept.
+        batch_size: rows B.
+    """
+
+    def __init__(self, history: int, batch_size: int) -> None:
+        self._batch_size, self._low, self._high = batch_size, 0, 0
+        self._before: Tensor | None = None
+        self._moved: deque[Tensor] = deque(maxlen=history)
+
+    def begin_block(self, low: int, high: int) -> None:
+        """Watch response positions ``[low, high)``; what is known of them is kept."""
+        self._moved.clear()
+        if self._before is not None:
+            old, shape = self._before, (self._batch_size, high - low, self._before.shape[-1])
+            self._before = old.new_zeros(shape)
+            kept = max(low, self._low), min(high, self._high)
+            if kept[0] < kept[1]:
+                self._before[:, kept[0] - low : kept[1] - low] = old[
+                    :, kept[0] - self._low : kept[1] - self._low
+                ]
+        self._low, self._high = low, high
+
+    def __call__(
+        self, logits: Tensor, rows: Tensor | None, deciding: Sequence[int | None]
+    ) -> Tensor:
+        """Divergences ``[H, N, W]`` of the block's last passes, the newest last.
+
+        Args:
+            logits: ``[N, W, V]`` of this pass.
+            rows: ``[N]`` which rows of the batch these are; None: all.
+            deciding: the same on the host, with None for rows that wait and so take no part.
+        """
+        now = logits.softmax(-1)
+        if self._before is None:
+            self._before = now.new_zeros(self._batch_size, *now.shape[1:])
+        before = self._before if rows is None else self._before[rows]
+        moved = (now * ((now + _TINY).log() - (before + _TINY).log())).sum(-1)
+        places = [place for place, row in enumerate(deciding) if row is not None]
+        numbers = [row for row in deciding if row is not None]
+        self._before[numbers] = now[places]
+        every_row = moved.new_full((self._batch_size, moved.shape[1]), float("inf"))
+        every_row[slice(None) if rows is None else rows] = moved
+        self._moved.append(every_row)
+        recent = torch.stack(tuple(self._moved))
+        return recent if rows is None else recent[:, rows]

@@ -104,6 +104,12 @@ class GuidedPredictor:
         """The guided predictor of the chosen rows."""
         return GuidedPredictor(self.pair.select(self.cache_rows(rows)), self.scale)
 
+    def within(self, response_mask: Tensor) -> GuidedPredictor:
+        """The guided predictor of responses of other lengths."""
+        return GuidedPredictor(
+            self.pair.within(torch.cat((response_mask, response_mask))), self.scale
+        )
+
     def cache_rows(self, rows: Tensor) -> Tensor:
         """Both branches of the chosen rows."""
         return torch.cat((rows, rows + self.batch_size))

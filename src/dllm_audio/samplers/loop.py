@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InvalidArgumentError, NonFiniteLogitsError
@@ -220,34 +221,39 @@ class Sampler:
             tokens,
             predictor.mask_token_id,
             eos_id,
-            self.commit.needs_entropy,
+            self.commit,
             generator,
         )
         return begin(predictor, tokens, self.options, self.cache, chooser)
 
     def _passes(self, state: DecodingState) -> Iterator[int]:
         """Decode; yields the number of passes so far after each."""
-        for (start, end), steps in zip(self.bounds(), self.plan(), strict=True):
-            enter_block(state, start, end, steps)
+        plan = self.plan()
+        known = [steps for steps in plan if steps is not None]
+        state.planned = sum(known) if len(known) == len(plan) else None
+        for bounds, steps in zip(self.bounds(), plan, strict=True):
+            watched = self.commit.watch(*bounds, self.gen_length)
+            enter_block(state, bounds, watched, steps)
             while any(state.left):
-                candidates = state.current[:, start:end] == state.mask_id
+                candidates = state.current[:, slice(*watched)] == state.mask_id
                 logits, where = predict(state, candidates)
                 guess = choose(state, logits, where, candidates)
                 chosen = commit(self.commit, state, guess, candidates)
                 advance(state, guess, chosen)
                 yield state.nfe
+            state.spent += steps or 0
 
 
 def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Logits ``[N, M, V]`` at the masked positions of the block.
+    """Logits ``[N, M, V]`` at the masked positions of the block, or at all that is watched.
 
     Returns:
         The logits, and their positions ``[N, M]`` in the block; None: all C in order.
     """
-    start, end, tokens = state.start, state.end, state.current
+    (start, end), tokens = state.watched, state.current
     # Rows with fewer masks than others get some positions more.
     where, most = None, -(-max(state.left) // _POSITIONS) * _POSITIONS
-    if most < end - start:
+    if most < end - start and not state.chooser.needs_all:
         where = candidates.int().argsort(dim=-1, descending=True, stable=True)[:, :most]
     if not state.selects:  # a plain function of the whole batch
         logits = state.predictor(state.tokens)
@@ -257,7 +263,8 @@ def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | 
         return logits, where
     worker, policy = cast(CacheablePredictor, state.worker), state.cache_policy
     positions = torch.arange(start, end, device=tokens.device) if where is None else where + start
-    reaches = policy.window(start, end, tokens.shape[1])
+    reaches = policy.window(state.start, state.end, tokens.shape[1])
+    reaches = min(reaches[0], start), max(reaches[1], end)
     if policy.refreshes(state.step):
         if not state.prompt_is_cached:
             state.prompt_is_cached = policy.keeps_prompt
@@ -274,12 +281,34 @@ def choose(state: DecodingState, logits: Tensor, where: Tensor | None, candidate
 
 def commit(rule: CommitRule, state: DecodingState, guess: Guess, candidates: Tensor) -> Tensor:
     """Which of the candidates become final: ``[N, C]`` bool."""
-    if state.steps is not None and state.step + 1 >= state.steps:
-        return candidates
-    confidence = guess.confidence
+    low = state.watched[0]
+    block = slice(state.start - low, state.end - low)
+    masked, confidence = candidates[:, block], guess.confidence[:, block]
     seen = CommitState(
-        confidence, candidates, guess.entropy, state.num_masked, state.step, state.steps
+        confidence,
+        masked,
+        None if guess.entropy is None else guess.entropy[:, block],
+        state.num_masked,
+        state.step,
+        state.steps,
+        state.start,
+        state.spent,
+        state.planned,
+        None if guess.gap is None else state.own(guess.gap),
+        None if guess.divergence is None else guess.divergence[:, :, block],
     )
+    chosen = _commit_in_block(rule, seen)
+    chosen = F.pad(chosen, (block.start, candidates.shape[1] - block.stop))
+    finished = rule.finishes(seen)
+    if finished is None:
+        return chosen
+    return chosen | (candidates & (finished & masked.any(-1))[:, None])  # no row that waits
+
+
+def _commit_in_block(rule: CommitRule, seen: CommitState) -> Tensor:
+    candidates, confidence = seen.candidates, seen.confidence
+    if seen.steps is not None and seen.step + 1 >= seen.steps:
+        return candidates
     chosen = rule.commit(seen) & candidates
     if rule.may_wait:
         return chosen
@@ -290,7 +319,7 @@ def commit(rule: CommitRule, state: DecodingState, guess: Guess, candidates: Ten
 
 def advance(state: DecodingState, guess: Guess, chosen: Tensor) -> None:
     """Write what was committed, end rows, count the pass, and let finished rows leave."""
-    start, end, index = state.start, state.end, state.index
+    (start, end), index = state.watched, state.index
     tokens = state.current.clone()
     tokens[:, start:end] = torch.where(chosen, guess.tokens, tokens[:, start:end])
     tokens, left = settle(state, tokens)

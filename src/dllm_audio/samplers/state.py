@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput, Trace
-from ..protocols import CacheablePredictor, KVCache, MaskPredictor
+from ..protocols import CacheablePredictor, ConfinablePredictor, KVCache, MaskPredictor
 from .cache import CachePolicy
 from .choosing import Chooser, SamplingOptions
 
@@ -41,6 +41,8 @@ class DecodingState:
     Attributes:
         tokens: ``[B, R]`` int64, the responses as they stand.
         predictor: of all B rows.
+        whole: the same, before it was narrowed to what precedes the block's end; None where the
+            model sees the whole response.
         selects: whether it can restrict its output and drop rows; otherwise it is asked for
             everything.
         chooser: picks tokens and measures confidence.
@@ -55,8 +57,11 @@ class DecodingState:
         nfe: forward passes so far.
         start: first position of the active block.
         end: the position after its last.
+        watched: positions ``[from, to)`` that a pass predicts; around the block, or the block.
         step: passes already spent on the block.
         steps: passes planned for it, or None.
+        spent: passes planned for the blocks before it.
+        planned: passes planned for the whole response, or None.
         rows: which rows are in work, by their places in the batch.
         left: masks that each of them has left in the block; 0 for a row that waits.
         index: ``rows`` as a tensor ``[N]``, or None when they are the whole batch.
@@ -79,11 +84,15 @@ class DecodingState:
     sureness: Tensor
     committed_in: Tensor | None
     row_nfe: list[int]
+    whole: ConfinablePredictor | None = None
     nfe: int = 0
     start: int = 0
     end: int = 0
+    watched: tuple[int, int] = (0, 0)
     step: int = 0
     steps: int | None = None
+    spent: int = 0
+    planned: int | None = None
     rows: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     index: Tensor | None = None
@@ -97,6 +106,14 @@ class DecodingState:
     def deciding(self) -> list[int | None]:
         """``rows``, with None for those that wait for the others to finish the block."""
         return [n if left else None for n, left in zip(self.rows, self.left, strict=True)]
+
+    def own(self, values: Tensor) -> Tensor:
+        """Values ``[N, R]`` with NaN where a row's response is padding."""
+        real: Tensor | None = getattr(self.predictor, "response_mask", None)
+        if real is None:
+            return values
+        real = real if self.index is None else real[self.index]
+        return values.masked_fill(~real, float("nan"))
 
     def output(self) -> SamplerOutput:
         """The result, once nothing is left to do; call it outside of inference mode."""
@@ -163,7 +180,15 @@ def begin(
         sureness=torch.full(tokens.shape, float("nan"), device=tokens.device),
         committed_in=torch.full_like(tokens, -1) if options.trace else None,
         row_nfe=[0] * len(tokens),
+        whole=_confinable(predictor) if options.context == "prefix" else None,
     )
+
+
+def _confinable(predictor: MaskPredictor) -> ConfinablePredictor:
+    if not isinstance(predictor, ConfinablePredictor):
+        expected = "'full' (the predictor was not made by condition())"
+        raise InvalidArgumentError("context", expected, "prefix")
+    return predictor
 
 
 def settle(state: DecodingState, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,10 +210,22 @@ def settle(state: DecodingState, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return tokens.masked_fill(masked & done[:, None], state.eos_id), left.masked_fill(done, 0)
 
 
-def enter_block(state: DecodingState, start: int, end: int, steps: int | None) -> None:
+def enter_block(
+    state: DecodingState, bounds: tuple[int, int], watched: tuple[int, int], steps: int | None
+) -> None:
     """Put the rows in work that have masks in the block (or behind, where prompts are kept)."""
+    start, end = bounds
     state.start, state.end, state.step, state.steps = start, end, 0, steps
-    state.chooser.begin_block()
+    state.watched = watched
+    if state.whole is not None:
+        columns = torch.arange(state.tokens.shape[1], device=state.tokens.device) < end
+        real = state.whole.response_mask
+        seen = columns.expand_as(state.tokens) if real is None else columns & real
+        state.predictor = state.whole.within(seen)
+        if state.prompt_is_cached:
+            worker = cast(CacheablePredictor, state.predictor)
+            state.worker = worker if state.index is None else worker.select(state.index)
+    state.chooser.begin_block(*watched)
     state.tokens, masked = settle(state, state.tokens)
     left = masked.tolist()
     going = left
