@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from dllm_audio import (
+    KLASS,
     BlockSampler,
     CachedParallelSampler,
     ClassifierFreeGuidance,
@@ -21,6 +22,7 @@ from dllm_audio import (
     FixedQuota,
     LocalLeap,
     LowConfidenceSampler,
+    Prophet,
     Threshold,
     register,
 )
@@ -58,7 +60,9 @@ rules = st.one_of(
     st.builds(TimestepQuota, st.integers(40, 200), st.floats(1e-6, 0.5)),
     st.builds(Threshold, unit, unit, unit),
     st.builds(Factor, st.floats(0, 50), st.booleans()),
-    st.builds(EntropyBound, st.floats(0, 50)),
+    st.builds(EntropyBound, st.floats(0, 50), st.none() | unit),
+    st.builds(KLASS, st.integers(40, 200), unit, unit, st.integers(1, 9)),
+    st.builds(Prophet, st.integers(40, 200), answer_length=st.none() | st.integers(1, 9)),
     st.builds(LocalLeap, st.floats(0.5, 1), st.floats(0, 0.5), st.integers(0, 20)),
     st.builds(Hierarchical, st.floats(0.5, 1), st.floats(0, 0.5)),
     st.builds(FirstN, st.integers(1, 5), st.text(max_size=5)),
@@ -83,6 +87,7 @@ options = st.builds(
     eos_stop=st.booleans(),
     credit=st.none() | st.builds(TraceCredit, unit, unit, st.floats(0, 0.9)),
     trace=st.booleans(),
+    context=st.sampled_from(["full", "prefix"]),
 )
 samplers = st.builds(
     Sampler,
