@@ -17,12 +17,12 @@ import pytest
 import soundfile
 
 from dllm_audio.cli import build_parser, main
-from dllm_audio.cli.clips import clock, find_files
 from dllm_audio.cli.contents import fingerprint
 from dllm_audio.cli.decoding import chosen_sampler
 from dllm_audio.cli.exit_codes import ERROR, INTERRUPTED, OK, SOME_FAILED
+from dllm_audio.cli.recordings import Recording, find_files
+from dllm_audio.cli.results import Layout, Part, clock
 from dllm_audio.cli.streaming import partial_text
-from dllm_audio.cli.transcribe import render
 from dllm_audio.errors import DataError, DllmAudioError
 from dllm_audio.samplers import (
     BlockSampler,
@@ -110,10 +110,10 @@ def test_answer_prints_the_answer_alone(clip: Path, model: list[str], capsys) ->
     assert main(["answer", str(clip), "-q", "What is said?", *model]) == OK
     captured = capsys.readouterr()
     assert captured.out.endswith("\n")
-    assert captured.err == ""
     assert main(["answer", str(clip), "-q", "What is said?", "--json", *model]) == OK
     record = json.loads(capsys.readouterr().out)
     assert record["answer"] == captured.out.rstrip("\n")
+    assert captured.err == f"{clip}: confidence {record['confidence']:.2f}\n"
     assert record["windows"][0]["end"] == 0.5
     assert record["windows"][0]["nfe"] >= 1
 
@@ -126,8 +126,9 @@ def test_answers_to_several_files_are_told_apart_and_failures_named(
     assert main(["answer", str(bad), str(good), "-q", "What?", *model]) == SOME_FAILED
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{good}: ")
-    assert captured.err.startswith(f"dllm-audio: {bad}: ")
-    assert captured.err.count("\n") == 1
+    first, second = captured.err.splitlines()
+    assert first.startswith(f"dllm-audio: {bad}: ")
+    assert second.startswith(f"{good}: confidence ")
     assert main(["answer", str(bad), "-q", "What?", *model]) == ERROR
 
 
@@ -194,7 +195,9 @@ def test_transcripts_come_as_text_json_and_subtitles(tmp_path, model, capsys) ->
     assert record["seconds"] == 1.6
     assert [w["start"] for w in record["windows"][1:]] == [w["end"] for w in record["windows"][:-1]]
     assert main([*command, "--format", "srt"]) == OK
-    assert capsys.readouterr().out.rstrip("\n") == render(record, "srt").rstrip("\n")
+    windows = [{k: v for k, v in w.items() if k != "doubtful"} for w in record["windows"]]
+    heard = Recording(str(path), [Part(**window) for window in windows])
+    assert capsys.readouterr().out.rstrip("\n") == Layout("srt", "text").render(heard).rstrip("\n")
     assert main([*command, "--window", "0.3", "--json"]) == OK
     assert len(json.loads(capsys.readouterr().out)["windows"]) >= 6
     assert main([*command, "--window", "3"]) == ERROR
@@ -202,13 +205,14 @@ def test_transcripts_come_as_text_json_and_subtitles(tmp_path, model, capsys) ->
 
 
 def test_subtitles_are_numbered_timed_and_leave_silence_out() -> None:
-    windows = [
-        {"start": 0.0, "end": 2.5, "text": "one"},
-        {"start": 2.5, "end": 3.0, "text": ""},
-        {"start": 3.0, "end": 3661.25, "text": "two"},
+    parts = [
+        Part(0.0, 2.5, "one", 1, 0.9),
+        Part(2.5, 3.0, "", 1),
+        Part(3.0, 3661.25, "two", 1, 0.4),
     ]
-    assert render({"windows": windows}, "srt") == (
-        "1\n00:00:00,000 --> 00:00:02,500\none\n\n2\n00:00:03,000 --> 01:01:01,250\ntwo\n"
+    assert Layout("srt", "text", min_confidence=0.5).render(Recording("talk.wav", parts)) == (
+        "1\n00:00:00,000 --> 00:00:02,500\none\n\n"
+        "2\n00:00:03,000 --> 01:01:01,250\n[doubtful] two\n"
     )
     assert clock(0.9999) == "00:00:00.999"
 
@@ -236,8 +240,11 @@ def test_folders_are_searched_and_written_once(tmp_path, model, capsys) -> None:
     assert written[0].read_text() == "mine"
     assert main([*command, "--overwrite"]) == OK
     assert json.loads(written[0].read_text())["text"] is not None
-    with pytest.raises(DataError, match="no sound file"):
-        find_files([str(tmp_path / "out")])
+    empty = str(tmp_path / "out")
+    assert find_files([empty, str(source / "a.wav")]) == [empty, str(source / "a.wav")]
+    capsys.readouterr()
+    assert main(["transcribe", empty, str(source / "a.wav"), *model]) == SOME_FAILED
+    assert f"{empty}: no sound file" in capsys.readouterr().err
 
 
 def test_eval_runs_reports_and_goes_on(tmp_path, model, capsys) -> None:
@@ -363,7 +370,7 @@ def test_an_interrupt_is_told_and_has_its_own_exit_code(clip, model, capsys, mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dllm_audio.cli.models.load_predictor", interrupt)
+    monkeypatch.setattr("dllm_audio.cli.inputs.load_predictor", interrupt)
     assert main(["answer", str(clip), "-q", "?", *model]) == INTERRUPTED
     assert capsys.readouterr().err == "dllm-audio: interrupted\n"
 

@@ -17,18 +17,23 @@ from ..samplers import Sampler, preset
 from ..weights import resolve_directory
 from .contents import fingerprint
 from .decoding import chosen_sampler
+from .sharing import Share
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device with that name, or the best there is.
+    """The device with that name, or the best there is: for each of several processes its own.
 
     Raises:
         InvalidArgumentError: there is no such device here.
     """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        share = Share.of_environment()
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        own = share.local_rank % torch.cuda.device_count()
+        return torch.device("cuda" if share.world_size == 1 else f"cuda:{own}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

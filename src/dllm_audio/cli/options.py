@@ -54,6 +54,20 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def add_result_options(parser: argparse.ArgumentParser) -> None:
+    """Where results go, and which of them are marked."""
+    parser.add_argument(
+        "--output-dir", type=checks.name, metavar="DIR", help="write files instead of printing"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files in --output-dir")
+    parser.add_argument(
+        "--min-confidence",
+        type=checks.number(0, 1),
+        metavar="P",
+        help="mark answers of which the model is less sure as doubtful",
+    )
+
+
 def add_audio_options(parser: argparse.ArgumentParser) -> None:
     """How sound files are read."""
     parser.add_argument(

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -27,7 +28,7 @@ def prepare_streams() -> None:
 
 def silence() -> None:
     """Let what is still to be flushed when Python exits go nowhere."""
-    if sys.stdout is not None:
+    with suppress(AttributeError, io.UnsupportedOperation):  # closed, or no file at all
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
