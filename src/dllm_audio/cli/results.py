@@ -37,10 +37,11 @@ class Part:
         """Plain values, without what there is none of."""
         record: dict[str, Any] = {
             "start": self.start, "end": self.end, "text": self.text, "nfe": self.nfe,
-            "confidence": self.confidence,
+            "confidence": _rounded(self.confidence),
         }  # fmt: skip
         if self.probabilities is not None:
-            record["probabilities"] = dict(self.probabilities)
+            chances = self.probabilities.items()
+            record["probabilities"] = {text: _rounded(chance) for text, chance in chances}
         return record
 
 
@@ -81,7 +82,7 @@ class Layout:
             "file": recording.name,
             "seconds": recording.seconds,
             self.key: text,
-            "confidence": confidence_of(recording.parts),
+            "confidence": _rounded(confidence_of(recording.parts)),
             "windows": windows,
         }
 
@@ -101,6 +102,10 @@ class Layout:
                 ("" if alone else time_of(part.start, part.end)) + self.text(part) for part in parts
             )
         return " ".join(self.text(part) for part in parts if part.text)
+
+
+def _rounded(probability: float | None) -> float | None:
+    return None if probability is None else round(probability, 4)
 
 
 def confidence_of(parts: Sequence[Part]) -> float | None:
