@@ -35,7 +35,7 @@ COMMANDS = {
     "stream": ['answer digits.wav -q "Which digits are spoken?" --stream --steps 8'],
     "sure": [
         'answer digits.wav -q "Is the speaker a man or a woman?" --choices man woman',
-        'transcribe digits.wav command.wav --min-confidence 0.975',
+        "transcribe digits.wav command.wav --min-confidence 0.975",
     ],
     "errors": ['answer broken.wav missing.wav command.wav -q "Which command is given?"; echo $?'],
     "info": ["info"],
