@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from .report import Record, Report
-from .strategies import BASE_MODES
 
 LAYOUT_COLORS = {
     "plain": "#8c8c8c",
@@ -25,16 +25,25 @@ def _color(name: str) -> str:
     return LAYOUT_COLORS.get(name.partition("/")[0].partition(" ")[0], "#444444")
 
 
-def _short(r: Record, plain_modes: tuple[str, ...] = BASE_MODES) -> str:
-    """The strategy in words, with its mode unless that goes without saying."""
-    mode = r.settings.get("mode", "eager")
+def _short(r: Record, usual: str) -> str:
+    """The strategy in words, with its mode unless that is the usual one."""
+    mode = r.settings.get("mode", usual)
     name = str(r.settings["strategy"]).replace("kept_prompt", "dual, prompt once")
-    return name + (f", {mode}" if mode not in plain_modes else "")
+    return name + (f", {mode}" if mode != usual else "")
 
 
-def _weights(records: list[Record]) -> str:
-    """What a title says about the weights of all of them."""
-    return ", packed weights" if any(r.settings.get("mode") == "packed" for r in records) else ""
+def _usual_mode(report: Report) -> str:
+    """The mode of most records."""
+    modes = Counter(r.settings["mode"] for r in report.records if "mode" in r.settings)
+    return modes.most_common(1)[0][0] if modes else "eager"
+
+
+_TITLES = {
+    "eager": "",
+    "packed": ", packed weights",
+    "graphed": ", CUDA graphs",
+    "compiled": ", compiled",
+}
 
 
 def _peers(report: Report) -> dict[str, float]:
@@ -97,7 +106,7 @@ def _steps(report: Report, path: Path) -> Path | None:
             va="center",
             size=8,
         )
-    names = [_short(r, ("eager",)) for r in chosen]
+    names = [_short(r, "eager") for r in chosen]
     axes.set_yticks(range(len(chosen)), names[::-1])
     axes.set(xlabel="ms per forward pass (black: the floor)")
     axes.set_xlim(right=axes.get_xlim()[1] * 1.3)
@@ -109,13 +118,14 @@ def _batches(report: Report, path: Path) -> Path | None:
     """Tokens per second against the batch."""
     import matplotlib.pyplot as plt
 
+    usual = _usual_mode(report)
     chosen = [
         r
         for r in report.records
         if r.settings.get("strategy") in _BATCHED
         and r.group != "lengths"
         and r.settings.get("profile") != "reasoning"
-        and r.settings.get("mode", "packed") in BASE_MODES
+        and r.settings.get("mode", usual) == usual
     ]
     if len({r.settings["batch"] for r in chosen}) < 2:
         return None
@@ -124,7 +134,7 @@ def _batches(report: Report, path: Path) -> Path | None:
         rows = [r for r in chosen if r.settings["strategy"] == strategy]
         points = sorted((r.settings["batch"], r.numbers["tokens_per_second"]) for r in rows)
         style = "--" if strategy == f"{_PEER}/packed" else "-"
-        label = f"{_short(rows[0])}: {', '.join(f'{rate:.0f}' for _, rate in points)}"
+        label = f"{_short(rows[0], usual)}: {', '.join(f'{rate:.0f}' for _, rate in points)}"
         color = _color(strategy)
         axes.plot(*zip(*points, strict=True), style, marker="o", color=color, label=label)
     batches = sorted({r.settings["batch"] for r in chosen})
@@ -134,7 +144,7 @@ def _batches(report: Report, path: Path) -> Path | None:
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    title = f"Throughput against batch (simulated ASR confidences{_weights(chosen)})"
+    title = f"Throughput against batch (simulated ASR confidences{_TITLES.get(usual, '')})"
     return _save(figure, report, title, path)
 
 
@@ -149,7 +159,7 @@ def _strategies(report: Report, path: Path) -> Path | None:
     chosen = {profile: records for profile, records in chosen.items() if records}
     if not chosen:
         return None
-    peers = _peers(report)
+    peers, usual = _peers(report), _usual_mode(report)
     figure, panels = plt.subplots(
         1, len(chosen), figsize=(5 * len(chosen), 5), layout="constrained", sharex=True,
         squeeze=False,
@@ -157,7 +167,7 @@ def _strategies(report: Report, path: Path) -> Path | None:
     for axes, (profile, records) in zip(panels[0], chosen.items(), strict=True):
         bars = records[::-1]
         values = [r.numbers["tokens_per_second"] for r in bars]
-        axes.barh([_short(r) for r in bars], values, color=[_color(r.name) for r in bars])
+        axes.barh([_short(r, usual) for r in bars], values, color=[_color(r.name) for r in bars])
         for i, value in enumerate(values):
             text = axes.annotate(
                 f"{value:.0f}", (value, i), (4, 0), textcoords="offset points", va="center", size=8
@@ -173,5 +183,5 @@ def _strategies(report: Report, path: Path) -> Path | None:
         axes.set_xlabel("tokens per second")
         axes.tick_params(axis="y", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    weights = _weights([r for records in chosen.values() for r in records])
-    return _save(figure, report, f"Throughput by strategy, batch 1{weights}", path)
+    title = f"Throughput by strategy, batch 1{_TITLES[usual]}"
+    return _save(figure, report, title, path)

@@ -99,12 +99,14 @@ class Report:
         environment: from :func:`environment`.
         floor: measured rates of the device.
         records: what was measured so far.
+        failures: what could not be measured, and why.
     """
 
     theme: str
     environment: dict[str, Any]
     floor: dict[str, float]
     records: list[Record] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -125,6 +127,7 @@ class Report:
             "environment": self.environment,
             "floor": self.floor,
             "records": rows,
+            "failures": self.failures,
         }
 
     @classmethod
@@ -139,7 +142,8 @@ class Report:
             raise ValueError(f"{path} is not a benchmark report (schema {SCHEMA})")
         names = ("name", "group", "seconds", "settings", "numbers")
         rows = [Record(**{name: row[name] for name in names}) for row in content["records"]]
-        return cls(content["theme"], content["environment"], content["floor"], rows)
+        failures = content.get("failures", {})
+        return cls(content["theme"], content["environment"], content["floor"], rows, failures)
 
 
 COLUMNS = (
@@ -200,6 +204,9 @@ def markdown(report: Report) -> str:
         lines.append("|" + "---|" * len(used))
         lines += ["| " + " | ".join(row[i] for i in used) + " |" for row in table]
         lines.append("")
+    if report.failures:
+        lines += ["## Not measured", ""]
+        lines += [f"- {name}: {reason}" for name, reason in report.failures.items()] + [""]
     return "\n".join(lines)
 
 

@@ -8,12 +8,14 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from transformers import LlamaForCausalLM
 
 from dllm_audio import AudioEmbeddings, LLaDA
 from dllm_audio.backbones import pack_weights
 
 from .floor import Rates, measure_rates
 from .measure import Timing, measure
+from .peer import build_peer
 from .report import Record, Report, environment, record
 from .shapes import Shape, build_backbone
 from .strategies import Axes
@@ -52,6 +54,11 @@ class Run:
     def packed_backbone(self) -> LLaDA:
         """The same with packed weights."""
         return pack_weights(build_backbone(self.shape, self.device, self.dtype))
+
+    @cached_property
+    def peer(self) -> LlamaForCausalLM:
+        """The autoregressive model of the same shape."""
+        return build_peer(self.shape.backbone, self.device, self.dtype)
 
     @cached_property
     def rates(self) -> Rates:

@@ -31,7 +31,8 @@ RULES = {
 LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt")
 CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual"}
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
-BASE_MODES = ("eager", "packed")  # every strategy runs in one: packed on a CPU, else eager
+# Every strategy runs in one of these: packed on a CPU, eager or graphed on a GPU.
+BASE_MODES = ("eager", "packed", "graphed")
 EXTRA_MODES = ("compiled", "graphed")
 
 

@@ -95,6 +95,20 @@ def test_bfloat16_keeps_trained_weights_in_float32(tmp_path: Path, stored: torch
     assert all(math.isfinite(e["loss"]) for e in made.history if "loss" in e)
 
 
+@pytest.mark.cuda
+def test_training_in_bfloat16_learns(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.backbone.to(torch.bfloat16)
+    attach_lora(model.backbone, LORA)
+    train_only(model, ["adapter", "lora"])
+    made = loop(DiffusionTask(model), tmp_path, rows(8), bf16=True, max_steps=3).run()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.is_cuda and p.dtype is torch.float32 for p in trained)
+    losses = [entry["loss"] for entry in made.history if "loss" in entry]
+    assert len(losses) == 3
+    assert all(math.isfinite(loss) for loss in losses)
+
+
 def test_frozen_parts_are_bit_equal_and_take_no_optimizer_memory(tmp_path: Path) -> None:
     model = tiny_model()
     train_only(model, ["adapter"])
