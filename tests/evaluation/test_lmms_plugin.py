@@ -6,6 +6,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import dllm_audio
 from dllm_audio.errors import AudioDecodeError, DataError, InvalidArgumentError
 from dllm_audio.evaluation import lmms_plugin
 from dllm_audio.evaluation.predictors import Predictions
@@ -118,6 +120,13 @@ def test_a_model_answers_through_the_adapter(monkeypatch: pytest.MonkeyPatch) ->
     for method in (model.loglikelihood, model.generate_until_multi_round):
         with pytest.raises(InvalidArgumentError, match="generate_until"):
             method([])
+
+
+def test_a_saved_model_is_loaded_and_answers() -> None:
+    folder = Path(dllm_audio.__file__).parent / "assets" / "tiny"
+    model = lmms_plugin.DllmAudio(pretrained=str(folder), device="cpu")
+    model.task_dict = documents(16000)
+    assert isinstance(model.generate_until([request(0)])[0], str)
 
 
 def test_requests_without_exactly_one_clip_are_named() -> None:

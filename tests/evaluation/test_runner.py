@@ -42,7 +42,7 @@ def test_every_row_is_answered_once_in_order(tmp_path: Path) -> None:
     assert records[4].prediction == "B. high tone"
     assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[4]) == {
         "id": "row-4", "prediction": "B. high tone", "error": None, "nfe": 4, "tokens": 16,
-        "audio_seconds": 0.01, "cut_seconds": 0.0,
+        "audio_seconds": 0.01, "cut_seconds": 0.0, "probabilities": None,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from .options import (
 from .terminal import note, print_json, say
 
 if TYPE_CHECKING:
-    from ..evaluation.predictors import ModelPredictor
+    from ..evaluation.predictors import ModelChooser, ModelPredictor
     from ..evaluation.rendering import Report
 
 _OWN = "model"  # the preset that means: what the model was saved with
@@ -39,7 +40,9 @@ it stopped when the same command is given again, and ends with the same results.
 cannot be read is a failure with a reason, never a reason to stop; failures count as wrong.
 
 Multiple choice is scored twice: "official" follows the published scripts to the letter, "robust"
-reads answers as a person would. Both state the share of answers that could not be read."""
+reads answers as a person would. Both state the share of answers that could not be read; it is 0
+with --answers choices, where nothing has to be read. That is another measure than the published
+one, and the report says so."""
 
 _EPILOG = """\
 benchmarks:
@@ -59,6 +62,7 @@ examples:
   dllm-audio eval asr --data recordings/ --split test
   dllm-audio eval voicebench-sd-qa --split usa --split gbr
   dllm-audio eval mmau --data mmau-test-mini.json --predictions theirs.json
+  dllm-audio eval mmsu --answers choices --batch-size 8
   dllm-audio eval mmsu --choice-seed 1          # the same questions, choices in another order
   accelerate launch --num_processes 4 -m dllm_audio.cli eval mmsu --output runs/mmsu
 
@@ -109,6 +113,19 @@ def add_parser(commands: Any) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--output", type=checks.name, metavar="DIR", help="default: runs/BENCHMARK")
     add_batch_option(group, "questions at once; default: 1, as published", default=1)
+    group.add_argument(
+        "--answers",
+        choices=("decoded", "choices"),
+        default="decoded",
+        help="decoded: what the model writes; choices: the most likely choice of each question, "
+        "with the probability of every one; default: decoded",
+    )
+    group.add_argument(
+        "--text",
+        choices=("answer", "whole"),
+        help="of what was decoded: up to the first end token, or the whole response as published "
+        "scripts have it; default: answer",
+    )
     group.add_argument(
         "--preset",
         choices=("diffa-2", "diffa", "model"),
@@ -170,21 +187,36 @@ def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | No
     return open_source(place, audio_root=arguments.audio_root, split=split)
 
 
-def _predictor(benchmark: Benchmark, arguments: argparse.Namespace) -> ModelPredictor:
+def _predictor(
+    benchmark: Benchmark, arguments: argparse.Namespace
+) -> ModelPredictor | ModelChooser:
     from .. import samplers
+    from ..evaluation.predictors import ModelChooser
     from .models import load_predictor
 
+    choose_by = None
+    if arguments.answers == "choices":
+        choose_by = benchmark.choose_by
+        if choose_by is None:
+            expected = f"decoded: the questions of {benchmark.name} have no choices"
+            raise InvalidArgumentError("--answers", expected, arguments.answers)
+        if arguments.text is not None:
+            raise InvalidArgumentError("--text", "nothing beside --answers choices", arguments.text)
     preset = arguments.preset or next(iter(benchmark.presets), _OWN)
     if preset != _OWN and preset not in benchmark.presets:
         known = ", ".join([*benchmark.presets, _OWN])
         raise InvalidArgumentError("--preset", f"one of {known} for {benchmark.name}", preset)
     named = benchmark.presets.get(preset)
-    return load_predictor(arguments, None if named is None else samplers.preset(named))
+    predictor = load_predictor(arguments, None if named is None else samplers.preset(named))
+    if choose_by is None:
+        return predictor if arguments.text is None else replace(predictor, text=arguments.text)
+    said = predictor.description
+    return ModelChooser(predictor.model, predictor.sampler, said, predictor.device, choose_by)
 
 
 def _run_model(
     task: Task,
-    predictor: ModelPredictor,
+    predictor: ModelPredictor | ModelChooser,
     folder: Path,
     arguments: argparse.Namespace,
     state: Any,
@@ -208,7 +240,9 @@ def _run_model(
     return shard.rank == 0
 
 
-def _export_name(benchmark: Benchmark, predictor: ModelPredictor, split: str | None) -> str | None:
+def _export_name(
+    benchmark: Benchmark, predictor: ModelPredictor | ModelChooser, split: str | None
+) -> str | None:
     if not isinstance(benchmark, VoiceBench):
         return None
     model = Path(predictor.description["model"]).name.replace(" ", "-")

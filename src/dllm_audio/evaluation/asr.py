@@ -42,6 +42,7 @@ class Transcription:
         groupings: fields that results are broken down by.
         prediction_keys: fields under which a file of predictions may hold them.
         presets: names of samplers' presets by recipe.
+        choose_by: None: there is nothing to choose among.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Transcription:
             "diffa": "diffa-librispeech",
         }
     )
+    choose_by: str | None = None
 
     def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """The question of one row; see ``Benchmark.item``."""
@@ -62,7 +64,12 @@ class Transcription:
         text = first_text_field(row, _TEXT_FIELDS, index)
         return Item(id=item_id(row, index), prompt=INSTRUCTION, answer=text, row=row)
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
+    def score(
+        self,
+        items: Sequence[Item],
+        predictions: Sequence[str | None],
+        chosen: Sequence[int | None] | None = None,
+    ) -> Scores:
         """Word error rates overall and by group; a missing hypothesis counts as all deleted.
 
         ``wer`` is after Whisper's normalizer, ``wer_case_insensitive`` before it: words as they

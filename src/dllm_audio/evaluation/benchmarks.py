@@ -15,6 +15,7 @@ from .questions import Benchmark, Item, item_id, parse_choices, permute_choices,
 from .robust import normalize
 from .scoring import (
     MODES,
+    OFFICIAL,
     SCORER_VERSION,
     ModeScores,
     Row,
@@ -60,6 +61,7 @@ class MultipleChoice:
         presets: names of samplers' presets by recipe.
         answer_field: field with the text of the right choice.
         choice_fields: the field that lists the choices, or one field for each choice.
+        asks_letter: whether the prompt asks for a letter instead of the text of a choice.
     """
 
     name: str
@@ -71,6 +73,12 @@ class MultipleChoice:
     presets: Mapping[str, str]
     answer_field: str = "answer"
     choice_fields: tuple[str, ...] = ("choices",)
+    asks_letter: bool = False
+
+    @property
+    def choose_by(self) -> str:
+        """Letters are what an answer begins with, texts are whole answers."""
+        return "beginning" if self.asks_letter else "answer"
 
     def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """The question of one row; see ``Benchmark.item``."""
@@ -95,15 +103,22 @@ class MultipleChoice:
             row=row,
             choices=tuple(choices),
             choice_order=None if order is None else tuple(order),
+            answers=_letters_of(choices) if self.asks_letter else tuple(choices),
         )
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
+    def score(
+        self,
+        items: Sequence[Item],
+        predictions: Sequence[str | None],
+        chosen: Sequence[int | None] | None = None,
+    ) -> Scores:
         """Tallies in both modes, overall and by group, and how positions were chosen."""
         modes = {}
+        known = [None] * len(items) if chosen is None else chosen
         for mode in MODES:
             verdicts = [
-                self.judge(prediction, item.answer or "", item.choices, mode)
-                for item, prediction in zip(items, predictions, strict=True)
+                self._verdict(item, prediction, index, mode)
+                for item, prediction, index in zip(items, predictions, known, strict=True)
             ]
             judged = zip((item.row for item in items), verdicts, strict=True)
             modes[mode] = ModeScores(
@@ -113,6 +128,17 @@ class MultipleChoice:
             )
         right = _letters(_answer_position(item) for item in items)
         return Scores(f"{self.name} v{SCORER_VERSION}", modes, right)
+
+    def _verdict(
+        self, item: Item, prediction: str | None, chosen: int | None, mode: str
+    ) -> Verdict:
+        answer = item.answer or ""
+        verdict = self.judge(prediction, answer, item.choices, mode)
+        if chosen is None:
+            return verdict
+        # Known without reading; the published rule still decides what it counts as right.
+        right = normalize(item.choices[chosen] or "") == normalize(answer)
+        return Verdict(verdict.correct if mode == OFFICIAL else right, valid=True, choice=chosen)
 
     def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:
         """Every row with its prediction, under the key that the official script reads.
@@ -131,6 +157,11 @@ class MultipleChoice:
         if len(self.choice_fields) == 1:
             return {self.choice_fields[0]: list(item.choices)}
         return dict(zip(self.choice_fields, item.choices, strict=True))
+
+
+def _letters_of(choices: Sequence[str | None]) -> tuple[str | None, ...]:
+    lettered = zip(ascii_uppercase, choices, strict=False)
+    return tuple(None if choice is None else letter for letter, choice in lettered)
 
 
 def _letters(positions: Iterable[int | None]) -> dict[str, int]:
@@ -155,6 +186,7 @@ MMSU = MultipleChoice(
     prediction_keys=("response", *mmau.PREDICTION_KEYS),
     answer_field="answer_gt",
     choice_fields=mmsu.CHOICE_FIELDS,
+    asks_letter=True,
     presets={"diffa-2": "diffa", "diffa": "diffa-mmsu"},
 )
 MMAU = MultipleChoice(

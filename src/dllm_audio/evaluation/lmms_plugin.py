@@ -106,7 +106,7 @@ def _load(pretrained: str, device: str | None, dtype: str | None) -> ModelPredic
         raise InvalidArgumentError("dtype", "a name such as bfloat16", dtype)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     chosen = getattr(torch, dtype) if dtype else None
-    model = AudioDiffusionLM.from_pretrained(pretrained, dtype=chosen, device=device)
+    model = AudioDiffusionLM.from_pretrained(pretrained, dtype=chosen, device_map=device)
     return ModelPredictor(model, model.default_sampler(), {"model": pretrained}, device)
 
 

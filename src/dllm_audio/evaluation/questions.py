@@ -33,6 +33,8 @@ class Item:
         row: the fields of the data set.
         choices: the choices as shown; empty for open questions.
         choice_order: original index of each shown choice; None in the original order.
+        answers: what is offered for each choice where the model chooses among answers: its text
+            or its letter, as the question asks for it.
     """
 
     id: str
@@ -41,6 +43,17 @@ class Item:
     row: Row = field(repr=False)
     choices: tuple[str | None, ...] = ()
     choice_order: tuple[int, ...] | None = None
+    answers: tuple[str | None, ...] = ()
+
+    def offered(self) -> list[str]:
+        """The answers that a model may choose among: none is empty, none comes twice."""
+        texts = [(answer or "").strip() for answer in self.answers]
+        return list(dict.fromkeys(text for text in texts if text))
+
+    def index_of(self, chosen: str) -> int | None:
+        """Index of the choice that an offered answer stands for; None where it was not offered."""
+        offered = [(answer or "").strip() for answer in self.answers]
+        return offered.index(chosen) if chosen in offered else None
 
 
 class Benchmark(Protocol):
@@ -66,6 +79,11 @@ class Benchmark(Protocol):
         """Names of samplers' presets by recipe, the default first; empty: the model's own."""
         ...
 
+    @property
+    def choose_by(self) -> str | None:
+        """How a model chooses among answers, see ``generate``; None where there are no choices."""
+        ...
+
     def item(self, row: Row, index: int, choice_seed: int | None = None) -> Item:
         """Make the question of one row.
 
@@ -79,8 +97,20 @@ class Benchmark(Protocol):
         """
         ...
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
-        """Score all questions; None marks a row without prediction."""
+    def score(
+        self,
+        items: Sequence[Item],
+        predictions: Sequence[str | None],
+        chosen: Sequence[int | None] | None = None,
+    ) -> Scores:
+        """Score all questions.
+
+        Args:
+            items: the questions.
+            predictions: an answer each; None marks a row without one.
+            chosen: index of the choice that an answer is known to be, because it was chosen among
+                them; None where it must be read.
+        """
         ...
 
     def export(self, items: Sequence[Item], predictions: Sequence[str | None]) -> list[Row]:

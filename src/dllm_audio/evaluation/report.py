@@ -35,13 +35,16 @@ def finish_run(task: Task, folder: Path, *, export_name: str | None = None) -> R
     results, timings = merge_shards(task, folder)
     predictions = [result.prediction for result in results]
     export = folder / (export_name or f"{task.benchmark.name}_predictions.jsonl")
-    rows = task.benchmark.export(task.items, predictions)
+    rows = [
+        row if each.probabilities is None else {**row, "probabilities": each.probabilities}
+        for row, each in zip(task.benchmark.export(task.items, predictions), results, strict=True)
+    ]
     write_text(export, "".join(json.dumps(row, default=str) + "\n" for row in rows))
     report = Report(
         run=read_run(folder) or _unrecorded(task, {}),
         rows=len(results),
         failures=_failures(results),
-        scores=task.benchmark.score(task.items, predictions),
+        scores=task.benchmark.score(task.items, predictions, _chosen(task, results)),
         speed=_speed(results, timings),
         exported=export.name,
     )
@@ -120,6 +123,16 @@ def _prediction(row: Row, keys: Sequence[str], where: str) -> str | None:
             return value
         empty = value if empty is None else empty  # perhaps the text is under another name
     return empty
+
+
+def _chosen(task: Task, results: Sequence[Result]) -> list[int | None]:
+    """Index of the choice that every result is known to be; None where it must be read."""
+    return [
+        item.index_of(result.prediction)
+        if result.probabilities is not None and result.prediction is not None
+        else None
+        for item, result in zip(task.items, results, strict=True)
+    ]
 
 
 def _unrecorded(task: Task, model: dict[str, object]) -> Run:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..audio import load_audio
 from ..audio.units import SAMPLING_RATE
 from ..errors import DllmAudioError, InvalidArgumentError
-from .predictors import Predictor
+from .predictors import Chooser, Predictions, Predictor
 from .questions import Task
 from .store import RecordFile, Result, Shard, Timing, shard_results
 
@@ -31,6 +31,7 @@ class _Row:
     index: int
     identifier: str
     prompt: str
+    choices: list[str]
     audio: Tensor | None
     error: str | None
     cut_seconds: float
@@ -47,7 +48,7 @@ class _Row:
 
 def run_task(
     task: Task,
-    predictor: Predictor,
+    predictor: Predictor | Chooser,
     folder: Path,
     *,
     batch_size: int = 1,
@@ -63,7 +64,7 @@ def run_task(
 
     Args:
         task: the questions.
-        predictor: the model.
+        predictor: the model, which writes its answers or chooses them.
         folder: where results are kept.
         batch_size: questions answered at once.
         shard: this process among several; None: alone.
@@ -72,10 +73,13 @@ def run_task(
 
     Raises:
         DataError: a result occurs twice in the folder, or the folder is in use.
-        InvalidArgumentError: ``batch_size`` is not positive.
+        InvalidArgumentError: ``batch_size`` is not positive, or there is nothing to choose among.
     """
     if batch_size < 1:
         raise InvalidArgumentError("batch_size", "an integer >= 1", batch_size)
+    if isinstance(predictor, Chooser) and task.benchmark.choose_by is None:
+        expected = "one that writes answers: the questions have no choices"
+        raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
     shard = shard or Shard()
     done = {result.id for result in shard_results(folder)}
     mine = range(shard.rank, len(task.items), shard.world_size)
@@ -126,10 +130,10 @@ def _read_row(task: Task, index: int, max_seconds: float | None) -> _Row:
     except (DllmAudioError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_memory_error(error):
             raise
-        return _Row(index, item.id, item.prompt, None, one_line(error), 0.0)
+        return _Row(index, item.id, item.prompt, [], None, one_line(error), 0.0)
     limit = len(audio) if max_seconds is None else int(max_seconds * SAMPLING_RATE)
     cut = max(len(audio) - limit, 0) / SAMPLING_RATE
-    return _Row(index, item.id, item.prompt, audio[:limit], None, cut)
+    return _Row(index, item.id, item.prompt, item.offered(), audio[:limit], None, cut)
 
 
 def one_line(error: BaseException) -> str:
@@ -150,7 +154,7 @@ def _is_memory_error(error: BaseException) -> bool:
 
 
 def _answer(
-    batch: list[_Row], predictor: Predictor, seed: int
+    batch: list[_Row], predictor: Predictor | Chooser, seed: int
 ) -> tuple[list[Result], list[Timing]]:
     """Results and times of a batch; where the model refuses it, row by row."""
     heard = [row for row in batch if row.audio is not None]
@@ -161,11 +165,7 @@ def _answer(
         group = groups.pop(0)
         start = time.perf_counter()
         try:
-            output = predictor(
-                [row.audio for row in group if row.audio is not None],
-                [row.prompt for row in group],
-                [_row_seed(seed, row.identifier) for row in group],
-            )
+            output = _ask(group, predictor, seed)
         except (DllmAudioError, MemoryError, RuntimeError) as error:
             if not (isinstance(error, DllmAudioError) or _is_memory_error(error)):
                 raise
@@ -176,6 +176,7 @@ def _answer(
                 results[row.index] = replace(results[row.index], error=one_line(error))
             continue
         seconds = (time.perf_counter() - start) / len(group)
+        chances = output.probabilities
         for position, row in enumerate(group):
             times[row.index] = seconds
             results[row.index] = replace(
@@ -183,9 +184,18 @@ def _answer(
                 prediction=output.texts[position],
                 nfe=output.nfe[position],
                 tokens=output.tokens[position],
+                probabilities=None if chances is None else chances[position],
             )
     clocked = [Timing(row.identifier, times.get(row.index), len(batch)) for row in batch]
     return [results[row.index] for row in batch], clocked
+
+
+def _ask(group: list[_Row], predictor: Predictor | Chooser, seed: int) -> Predictions:
+    audio = [row.audio for row in group if row.audio is not None]
+    prompts = [row.prompt for row in group]
+    if isinstance(predictor, Chooser):
+        return predictor.choose(audio, prompts, [row.choices for row in group])
+    return predictor(audio, prompts, [_row_seed(seed, row.identifier) for row in group])
 
 
 def _row_seed(seed: int, identifier: str) -> int:

@@ -56,12 +56,14 @@ class Result(_Record):
         tokens: response tokens that were decoded.
         audio_seconds: of what was heard; None where the audio could not be read.
         cut_seconds: of what lies beyond the encoder's window.
+        probabilities: of the answers that the model chose among; None where it wrote its own.
     """
 
     types: ClassVar = {
         "id": (str,), "prediction": (str, NoneType), "error": (str, NoneType),
         "nfe": (int, NoneType), "tokens": (int, NoneType),
         "audio_seconds": (*_NUMBER, NoneType), "cut_seconds": _NUMBER,
+        "probabilities": (dict, NoneType),
     }  # fmt: skip
 
     id: str
@@ -71,6 +73,7 @@ class Result(_Record):
     tokens: int | None = None
     audio_seconds: float | None = None
     cut_seconds: float = 0.0
+    probabilities: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ class VoiceBench:
         return SUBSETS[self.subset]
 
     @property
+    def choose_by(self) -> str | None:
+        """By the letter that an answer begins with, where a question has choices."""
+        return "beginning" if self.subset in _LETTER_SUBSETS else None
+
+    @property
     def dataset(self) -> HubDataset:
         """Where it is published; the first split."""
         return HubDataset("hlt-lab/voicebench", self.subset, self.splits[0])
@@ -125,9 +130,15 @@ class VoiceBench:
                     f"row {index}, field 'reference': expected a letter out of A to D, "
                     f"got {reference!r:.80}"
                 )
-        return Item(item_id(row, index), PROMPT, answer, row, choices)
+        letters = tuple(ascii_uppercase[: len(choices)])
+        return Item(item_id(row, index), PROMPT, answer, row, choices, answers=letters)
 
-    def score(self, items: Sequence[Item], predictions: Sequence[str | None]) -> Scores:
+    def score(
+        self,
+        items: Sequence[Item],
+        predictions: Sequence[str | None],
+        chosen: Sequence[int | None] | None = None,
+    ) -> Scores:
         """What simple rules can tell; no ``modes`` where only VoiceBench's judges can."""
         if self.subset == "advbench":
             verdicts = [
@@ -135,9 +146,10 @@ class VoiceBench:
                 for p in predictions
             ]
         elif self.subset in _LETTER_SUBSETS:
+            known = [None] * len(items) if chosen is None else chosen
             verdicts = [
-                _judge_letter(item, prediction)
-                for item, prediction in zip(items, predictions, strict=True)
+                _judge_letter(item, prediction, index)
+                for item, prediction, index in zip(items, predictions, known, strict=True)
             ]
         else:
             return Scores("VoiceBench's own evaluator, on the exported file", modes={})
@@ -177,8 +189,9 @@ def _choices_in(prompt: object) -> tuple[str | None, ...]:
     return tuple(found.get(letter, "") for letter in ascii_uppercase[:4])
 
 
-def _judge_letter(item: Item, prediction: str | None) -> Verdict:
-    read = None if prediction is None else read_choice(prediction, item.choices)
+def _judge_letter(item: Item, prediction: str | None, read: int | None) -> Verdict:
+    if read is None and prediction is not None:
+        read = read_choice(prediction, item.choices)
     if read is None:
         return INVALID
     return Verdict(ascii_uppercase[read] == (item.answer or "").strip().upper(), True, read)
