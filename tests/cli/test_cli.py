@@ -286,6 +286,19 @@ def test_eval_scores_a_file_of_predictions(tmp_path, capsys) -> None:
     assert report["failures"]["reasons"] == [{"id": "3", "error": "no prediction"}]
 
 
+def test_eval_reads_audio_of_any_source_from_another_folder(tmp_path, model, capsys) -> None:
+    for folder in ("sounds", "kaldi"):
+        (tmp_path / folder).mkdir()
+    write_tone(tmp_path / "sounds" / "a.wav")
+    (tmp_path / "kaldi" / "wav.scp").write_text("u1 a.wav\n")
+    (tmp_path / "kaldi" / "text").write_text("u1 HELLO\n")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "u1", "audio": "a.wav", "text": "HELLO"}\n')
+    for data in (tmp_path / "kaldi", rows):
+        command = ["eval", "asr", "--data", str(data), "--output", f"{data}-out", *model]
+        assert main([*command, "--audio-root", str(tmp_path / "sounds")]) == OK, capsys.readouterr()
+
+
 def test_voicebench_files_are_named_and_filled_for_its_evaluator(tmp_path, model, capsys) -> None:
     write_tone(tmp_path / "q.wav")
     rows = [{"audio": "q.wav", "prompt": "Where?", "reference": "here"}]
@@ -344,6 +357,7 @@ def test_a_models_fingerprint_changes_with_its_weights(tmp_path: Path) -> None:
         (["eval", "mmar"], "--data: expected the questions of mmar"),
         (["eval", "mmar", "--data", "{tmp}/nowhere.json"], "nowhere.json"),
         (["eval", "toy", "--preset", "diffa"], "--preset: expected one of model"),
+        (["eval", "toy", "--audio-root", "{tmp}/text.bin"], "--audio-root: expected a folder"),
         (["convert", "{tmp}", "{tmp}/out"], "not a whole safetensors file"),
         (["convert", "{tmp}/empty", "{tmp}/out"], "holds neither"),
     ],

@@ -173,6 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | None) -> Source:
     from ..evaluation.toy import TOY_SIZE, toy_source
 
+    if arguments.audio_root is not None and not Path(arguments.audio_root).is_dir():
+        raise InvalidArgumentError("--audio-root", "a folder", arguments.audio_root)
     if benchmark.name == "toy" and arguments.data is None:
         return toy_source(min(arguments.limit or TOY_SIZE, TOY_SIZE))
     place = arguments.data
@@ -183,7 +185,7 @@ def _source(benchmark: Benchmark, arguments: argparse.Namespace, split: str | No
     if place is None:
         raise InvalidArgumentError("--data", f"the questions of {benchmark.name}", None)
     if Path(place).is_dir() and isinstance(benchmark, Transcription):
-        return folder_source(place, split)
+        return folder_source(place, split, arguments.audio_root)
     return open_source(place, audio_root=arguments.audio_root, split=split)
 
 
