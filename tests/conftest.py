@@ -1,4 +1,4 @@
-"""A fixed number of threads and a fixed seed for every test."""
+"""A fixed number of threads, a fixed seed and no limit of time for every test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# No example may fail because the machine is busy.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

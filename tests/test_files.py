@@ -40,7 +40,7 @@ JSON = st.recursive(
 SEPARATORS = ["\u2028", "\u2029", "\u0085", "\x0b", "\x1c", "\r", "\n", "\r\n"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(value=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=4))
 def test_what_is_written_is_read_back(tmp_path_factory, value) -> None:
     root = tmp_path_factory.mktemp("files")
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, value) -> None:
     assert list(read_json_lines(root / "a.jsonl")) == [(1, value), (2, {"x": 1}), (3, value)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=80) | st.text('{}[]":,\\ud8ec09 \n').map(str.encode))
 def test_any_bytes_are_read_or_refused_by_name(tmp_path_factory, data) -> None:
     path = tmp_path_factory.mktemp("files") / "any.json"

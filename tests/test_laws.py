@@ -144,7 +144,7 @@ def conditioned(rows: list[tuple], only: int | None = None) -> tuple[object, Ten
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(rows=st.lists(case, min_size=2, max_size=3))
 def test_a_batch_equals_its_rows_and_nothing_given_is_changed(name: str, rows: list) -> None:
     sampler = SAMPLERS[name]

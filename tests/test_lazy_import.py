@@ -19,7 +19,7 @@ def loaded_after(statement: str) -> set[str]:
     """Names of ``sys.modules`` in a fresh interpreter that ran ``statement``."""
     code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     return set(result.stdout.split())
 

@@ -76,6 +76,18 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     assert findings(MACHINE_PATH) == []
 
 
+def test_no_test_fails_because_the_machine_is_slow() -> None:
+    """The one limit, against what hangs, is pytest's own."""
+    limit = re.compile(
+        r"timeout=\d|\.(?:join|wait|result)\(\d|deadline=\d|mark\.timeout"
+        r"|time\.(?:time|monotonic|perf_counter)\("
+    )
+    found = [finding for finding in findings(limit) if finding.startswith("tests/")]
+    assert not found, "\n".join(found)
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert options["tool"]["pytest"]["ini_options"]["timeout"] >= 3600
+
+
 def test_spelling_is_american() -> None:
     found = [line for line in findings(BRITISH) if Path(line.partition(":")[0]).name not in QUOTED]
     assert found == []

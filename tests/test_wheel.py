@@ -25,7 +25,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     return folder / result.stdout.split()[-1]
 
@@ -35,7 +34,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the wheel's content as pip lays it out."""
     target = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, "--target", str(target), str(wheel)], check=True, timeout=120)
+    subprocess.run([*command, "--target", str(target), str(wheel)], check=True)
     return target
 
 
@@ -72,8 +71,6 @@ for name in dllm_audio.__all__:
 import dllm_audio.cli
 print(len(dllm_audio.__all__))
 """
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120
-    )
+    result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 30

@@ -59,7 +59,7 @@ def make(kind: str, stride: int):
     stride=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @torch.no_grad()
 def test_an_item_does_not_depend_on_its_batch(kind, lengths, stride, seed):
     adapter, batch = make(kind, stride), output(lengths, seed)

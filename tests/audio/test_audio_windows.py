@@ -25,7 +25,7 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(samples, generator=torch.Generator().manual_seed(seed)) - 0.5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     samples=st.integers(1, 20_000),
     max_seconds=st.floats(0.001, 30),
@@ -50,7 +50,7 @@ def test_windows_cover_everything_once_and_are_bounded(samples, max_seconds, sea
     assert windows == cut_at_pauses(waveform.clone(), max_seconds, **options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pauses=st.lists(st.integers(600, 900), min_size=1, max_size=5),
     exponent=st.integers(-8, 8),

@@ -36,7 +36,7 @@ def test_sizes_of_recorders_that_write_to_a_pipe_or_crash(form, size, whole):
     assert torch.equal(load_audio(said(FILES[form], form, size, whole)), HEARD[form])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     form=st.sampled_from(HEADERS),
     samples=st.integers(1, 3000),

@@ -49,7 +49,7 @@ def test_parts_of_one_rate_are_resampled_as_one():
     assert torch.equal(load_audio(joined), load_audio(encode(wave, rate=44_100)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     forms=st.lists(st.sampled_from(FORMS), min_size=1, max_size=4),
     between=st.sampled_from([b"", bytes(1), bytes(700), id3(300)]),

@@ -72,7 +72,7 @@ def test_path_bytes_file_and_array_agree(tmp_path: Path):
         assert torch.equal(load_audio((array, RATE)), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     dtype=st.sampled_from(["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"]),
     fraction=st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.125, 0.5, 0.75]),
@@ -271,7 +271,7 @@ def test_mp3_equals_one_read_of_the_whole_file(mode):
     np.testing.assert_allclose(load_audio(buffer.getvalue()).numpy(), expected, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), format=st.sampled_from(["WAV", "FLAC", "OGG", "MP3"]))
 def test_damaged_files_raise_audio_errors_only(data, format):
     """Random bytes changed anywhere: a waveform or an audio error, never anything else."""

@@ -60,7 +60,7 @@ def test_silence_equals_the_original():
     assert openai.min() == openai.max() == -1.5  # log10(1e-10) normalized
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 32_000), min_size=1, max_size=5),
     gains=st.lists(st.sampled_from([0.0, 1e-4, 1.0, 30.0]), min_size=5, max_size=5),
@@ -76,7 +76,7 @@ def test_an_item_is_bit_equal_alone_and_in_any_batch(sizes, gains, n_mels):
         assert lengths[index] == length[0] == math.ceil(len(waveform) / HOP)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(samples=st.integers(4000, 31_000), exponent=st.integers(-3, 6))
 def test_louder_sound_only_adds_a_constant(samples, exponent):
     """Power grows with the square of the gain, so features grow by 2 log10(gain) / 4."""
@@ -87,7 +87,7 @@ def test_louder_sound_only_adds_a_constant(samples, exponent):
     torch.testing.assert_close(loud, expected, atol=2e-5, rtol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(samples=st.integers(1000, 16_000), frames=st.integers(3, 90))
 def test_later_sound_only_moves_the_frames(samples, frames):
     waveform = speech_like(samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,9 @@ def test_odd_files_give_samples_or_one_line(seed: int, count: int, tmp_path: Pat
         else:
             assert record["finite"]
             assert record["samples"] > 0
-        assert record["seconds"] < 20  # of the processor
+    # Of the processor; nothing that is written in a file makes it work without end.
+    seconds = [record["seconds"] for record in records]
+    assert max(seconds) < 10_000 * statistics.median(seconds)
     assert whole["kibibytes"] < 400 * MEBIBYTE
     heard = sum("samples" in record for record in records)
     assert count // 10 < heard < count  # neither nothing odd, nor nothing left to hear

@@ -69,7 +69,7 @@ def test_a_tag_whose_size_is_wrong():
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize("backwards", [False, True])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(part=st.floats(0.001, 0.5))
 def test_an_mp3_whose_start_is_lost_is_heard_to_its_end(mode, backwards, part):
     """Its first frame, which tells the number of frames, is gone; frames differ in length."""
@@ -237,7 +237,7 @@ def test_zeros_and_tags_alone_are_no_sound(data):
         load_audio(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from(FORMS), st.integers(0, 120))
 def test_any_bytes_and_any_header_with_any_bytes(data, form, kept):
     for source in (data, FILES[form][:kept] + data):

@@ -49,7 +49,7 @@ def test_streamed_windows_are_those_of_the_whole_waveform(format, rate, window_s
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     samples=st.integers(1, 90_000),
     rate=st.sampled_from([8000, 11_025, 16_000, 22_050, 48_000, 7999.5]),

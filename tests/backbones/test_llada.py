@@ -15,7 +15,7 @@ from dllm_audio.errors import InvalidArgumentError, ShapeError
 from parity import load_golden, load_golden_json
 from small_parts import EOS, MASK, VOCAB, WIDTH, same, small_llada
 
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15)
 KINDS = {"one head each": {}, "grouped": {"n_kv_heads": 2}, "one key head": {"n_kv_heads": 1}}
 
 

@@ -26,6 +26,15 @@ from dllm_audio.cli.sharing import Share
 from dllm_audio.errors import InvalidArgumentError
 
 TEXT = Layout("json", "text")
+# Waits for its end after some batches, however slow the one that kills it is.
+WAITS = """
+import itertools, signal
+from dllm_audio.cli.asking import Asker
+answer, batches = Asker.__call__, itertools.count()
+def waiting(self, windows):
+    return answer(self, windows) if next(batches) < 12 else signal.pause()
+Asker.__call__ = waiting
+"""
 
 
 def record(path: Path, seconds: float, frequency: float = 300.0) -> Path:
@@ -309,7 +318,9 @@ def test_a_kill_in_the_middle_of_a_recording_loses_nothing(tmp_path, model_folde
     name, output = record(tmp_path / "long.wav", 240.0), tmp_path / "out"
     arguments = ["transcribe", str(name), "--model", str(model_folder), "--output-dir", str(output)]
     arguments += ["--format", "json", "--batch-size", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "dllm_audio.cli", *arguments])
+    (tmp_path / "waits.py").write_text(WAITS)
+    command = [sys.executable, "-m", "dllm_audio.cli", *arguments]
+    process = subprocess.Popen([*command, "--import", str(tmp_path / "waits.py")])
     partial = output / "long.json.partial"
     while not partial.exists() or partial.read_text().count("\n") < 8:
         assert process.poll() is None

@@ -145,7 +145,7 @@ def test_an_evaluation_that_does_not_fit_names_the_file(tmp_path, model_folder) 
 )
 def test_signals_are_told_on_one_line(number: int, code: int, word: str, tmp_path: Path) -> None:
     parts = tmp_path / "waits.py"
-    parts.write_text(f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(600)\n")
+    parts.write_text(f"import signal\nopen({str(tmp_path / 'begun')!r}, 'w')\nsignal.pause()\n")
     process = subprocess.Popen(
         [*COMMAND, "answer", "x.wav", "-q", "?", "--import", str(parts)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

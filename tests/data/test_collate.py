@@ -36,7 +36,7 @@ def example(row: int, target: str, instruction: str = "What?", **extra: object) 
     return Example(row, clip(1000 * (row + 1)), instruction, target, **extra)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.lists(st.tuples(words, words), min_size=1, max_size=4), multiple=st.integers(1, 20))
 def test_prompt_and_response_are_exactly_those_of_the_template(rows, multiple) -> None:
     collator = DiffusionCollator(TEMPLATE, LOG_MEL, EosPadding(multiple))

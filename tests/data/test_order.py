@@ -8,7 +8,7 @@ from dllm_audio.data import EpochOrder
 from dllm_audio.errors import InvalidArgumentError
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     size=st.integers(1, 300),
     batch=st.integers(1, 20),

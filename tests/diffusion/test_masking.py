@@ -19,7 +19,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 @given(seed=st.integers(0, 99), masked=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_masked_positions_hold_the_mask_and_no_others_change(seed: int, masked: list) -> None:
     x_0 = torch.randint(MASK, (len(masked), 9), generator=generator(seed))
     before = x_0.clone()
@@ -69,7 +69,7 @@ def test_with_a_generator_a_row_its_mask_does_not_depend_on_the_batch() -> None:
 
 
 @given(batch=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_low_discrepancy_times_are_evenly_spread(batch: int, seed: int) -> None:
     eps = 1e-3
     t = sample_times(batch, eps=eps, low_discrepancy=True, generator=generator(seed))

@@ -70,7 +70,7 @@ def test_the_weight_is_minus_the_derivative_over_what_is_masked(schedule: NoiseS
 
 
 @every_schedule
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(t=st.floats(2.0**-126, 1.0, width=32))
 def test_in_single_precision_the_weight_is_exact_down_to_the_smallest_time(
     schedule: NoiseSchedule, t: float

@@ -121,7 +121,7 @@ def test_hidden_states_are_numbered_by_layer():
     assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4))
 def test_lengths_are_those_of_the_strided_convolution(lengths):
     encoder = _ENCODER
@@ -136,7 +136,7 @@ def test_lengths_are_those_of_the_strided_convolution(lengths):
         assert hidden.shape == (len(lengths), 25, 16)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(lengths=st.lists(st.integers(1, 50), min_size=2, max_size=4))
 def test_an_item_does_not_depend_on_its_batch(lengths):
     features = features_for(_ENCODER, len(lengths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,10 +43,14 @@ def tone_task(count: int = 12, **options: Any) -> Task:
 
 @dataclass
 class FakePredictor:
-    """Answers from the prompt alone, so that batches and order cannot matter."""
+    """Answers from the prompt alone, so that batches and order cannot matter.
+
+    After ``most`` batches it waits for the end of its process.
+    """
 
     log: Path | None = None
     delay: float = 0.0
+    most: int | None = None
     max_seconds: float | None = 30.0
     description: Mapping[str, Any] = field(default_factory=lambda: {"model": "fake", "seed": 0})
     batches: list[int] = field(default_factory=list)
@@ -53,6 +58,8 @@ class FakePredictor:
     def __call__(
         self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
     ) -> Predictions:
+        if len(self.batches) == self.most:
+            signal.pause()
         self.batches.append(len(prompts))
         numbers = [int(p.split("row ")[1].split("?")[0]) for p in prompts]
         if self.log is not None:
@@ -63,12 +70,12 @@ class FakePredictor:
         return Predictions(texts, [4 + n % 2 for n in numbers], [16] * len(numbers))
 
 
-def run_in_child(folder: str, log: str, count: int, delay: float, batch_size: int) -> None:
+def run_in_child(folder: str, log: str, count: int, batch_size: int, most: int | None) -> None:
     """What the child process that is to be killed does."""
     from dllm_audio.evaluation.run_info import start_run
     from dllm_audio.evaluation.runner import run_task
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    task, predictor = tone_task(count), FakePredictor(Path(log), delay)
+    task, predictor = tone_task(count), FakePredictor(Path(log), 0.005, most)
     start_run(task, predictor.description, Path(folder))
     run_task(task, predictor, Path(folder), batch_size=batch_size, progress=False)

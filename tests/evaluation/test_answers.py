@@ -83,7 +83,7 @@ _words = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_words, max_size=8).map(" ".join), st.permutations(range(5)))
 def test_permuting_the_letters_permutes_the_verdicts(template: str, order: list[int]) -> None:
     before = read_choice(filled(template, 0, 1, TEXTS[:5]), TEXTS[:5])

@@ -68,7 +68,7 @@ _word = st.sampled_from(
 _text = st.lists(_word, max_size=4).map(" ".join) | st.text(max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_equals_an_independent_oracle(data: st.DataObject) -> None:
     choices = data.draw(st.lists(_text, min_size=2, max_size=8))

@@ -103,7 +103,7 @@ def oracle(prediction: str | None, answer: str, choices: list[str | None]) -> bo
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     prediction=st.none() | st.text(alphabet="ABCDabE.()'\n \r\tN\u0301\u3000\u200b", max_size=6),
     choices=st.lists(st.sampled_from(["x", "y", "X", None, ""]), min_size=2, max_size=4),

@@ -66,7 +66,7 @@ _choices = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_choices, st.data())
 def test_own_letter_and_own_text_are_always_read(choices: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(choices) - 1))
@@ -76,7 +76,7 @@ def test_own_letter_and_own_text_are_always_read(choices: list[str], data: st.Da
         assert read_choice(form, choices) == index, form
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=12), st.lists(st.none() | st.text(max_size=6), max_size=6))
 def test_never_fails_and_never_invents_a_choice(prediction: str, choices: list) -> None:
     read = read_choice(prediction, choices)

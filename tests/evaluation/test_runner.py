@@ -227,7 +227,7 @@ def test_speed_counts_compute_and_audio_seconds_of_answered_rows(tmp_path: Path)
     times = [t.seconds for t in read_records(tmp_path / "timings.jsonl", Timing)]
     assert speed.audio_seconds == pytest.approx(0.04)
     assert speed.compute_seconds == pytest.approx(sum(times))
-    assert 0.04 <= sum(times) < 0.4
+    assert sum(times) >= 0.04
     assert speed.rtf == pytest.approx(sum(times) / 0.04)
     assert speed.nfe_mean == pytest.approx(4.5)
     assert speed.tokens_per_forward == pytest.approx((16 / 4 + 16 / 5) / 2)
@@ -291,15 +291,14 @@ def test_killed_at_ten_random_moments_nothing_is_lost_or_repeated(tmp_path: Path
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["helpers", "dllm_audio.evaluation.run_info"])
     folder, log = tmp_path / "killed", tmp_path / "calls"
-    arguments = (str(folder), str(log), count, 0.004, batch_size)
+    arguments = (str(folder), str(log), count, batch_size)
     rng, survived = random.Random(os.urandom(8)), []
     for _ in range(kills):
-        child = context.Process(target=run_in_child, args=arguments)
+        child = context.Process(target=run_in_child, args=(*arguments, 6))
         child.start()
         before = len(shard_results(folder))
-        deadline = time.monotonic() + 30
         # Wait for the child to get going, then let it live for a random moment more.
-        while time.monotonic() < deadline and len(shard_results(folder)) == before:
+        while child.is_alive() and len(shard_results(folder)) == before:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         assert child.pid is not None
@@ -310,7 +309,7 @@ def test_killed_at_ten_random_moments_nothing_is_lost_or_repeated(tmp_path: Path
         assert set(survived) <= done
         survived = sorted(done)
     assert 0 < len(survived) < count
-    last = context.Process(target=run_in_child, args=arguments)
+    last = context.Process(target=run_in_child, args=(*arguments, None))
     last.start()
     last.join()
     assert last.exitcode == 0

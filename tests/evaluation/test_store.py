@@ -27,7 +27,7 @@ def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     assert path.read_bytes().count(b"\n") == len(RECORDS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cut=st.integers(0, len("".join(LINES).encode())))
 def test_a_file_cut_anywhere_keeps_its_complete_lines_and_goes_on(tmp_path_factory, cut) -> None:
     path = tmp_path_factory.mktemp("cut") / "r.jsonl"

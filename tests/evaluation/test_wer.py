@@ -28,7 +28,7 @@ def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
     return row[-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(_sentence, st.none() | _sentence), min_size=1, max_size=5))
 def test_counts_equal_a_plain_edit_distance(pairs) -> None:
     references, hypotheses = zip(*pairs, strict=True)

@@ -20,7 +20,6 @@ def run(*options, cwd, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=250,
     )
 
 

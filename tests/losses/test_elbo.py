@@ -16,7 +16,7 @@ from .predictors import PlainPredictor, split_copy
 WIDTH, VOCAB = 5, 9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4),
     timesteps=st.integers(1, 5),

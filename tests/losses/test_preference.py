@@ -74,7 +74,7 @@ def test_the_supervised_term_is_the_chosen_loss_per_token() -> None:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(values=st.lists(st.tuples(floats, floats, floats, floats), min_size=2, max_size=2))
 def test_gradients_match_finite_differences(objective, values) -> None:
     columns = zip(*values, strict=True)

@@ -16,7 +16,7 @@ from dllm_audio.protocols import CacheablePredictor, MaskPredictor
 from small_parts import EOS, MASK, VOCAB, WIDTH, random_audio, same, small_llada
 
 LLADA = small_llada()
-few = settings(max_examples=12, deadline=None)
+few = settings(max_examples=12)
 # prompt tokens, audio embeddings, where the audio goes (share of the prompt), response tokens
 row = st.tuples(st.integers(1, 5), st.integers(0, 4), st.floats(0, 1), st.integers(1, 5))
 

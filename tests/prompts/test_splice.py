@@ -41,7 +41,7 @@ def left_padded(lengths: list[int], extra: int = 0) -> tuple[Tensor, Tensor]:
     return embeds.masked_fill(~mask[..., None], float("nan")), mask
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(row, min_size=1, max_size=4), extra=st.integers(0, 2), more=st.integers(0, 2))
 def test_each_row_is_the_plain_concatenation(rows: list, extra: int, more: int) -> None:
     tokens = [r[0] for r in rows]
@@ -100,7 +100,7 @@ def _arguments(**changes: object) -> dict:
 clip = st.tuples(st.integers(0, 2), st.integers(0, 3), st.floats(0, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokens=st.lists(st.integers(0, 5), min_size=3, max_size=3),
     clips=st.lists(clip, min_size=1, max_size=6),

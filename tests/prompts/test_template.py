@@ -122,7 +122,7 @@ _BPE = bpe()
 
 
 @given(st.lists(st.text("abc <>\n?é", max_size=12), min_size=1, max_size=4), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_row_does_not_depend_on_its_batch(instructions, data):
     template = ChatTemplate(_BPE)
     flags = data.draw(

@@ -31,7 +31,7 @@ def answers_of(**options: Any) -> CachedParallelSampler:
     return CachedParallelSampler(12, 5, Threshold(0.6), **options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=seeds,
     eos_stop=st.booleans(),
@@ -58,7 +58,7 @@ def test_confidence_is_the_mean_of_the_answer_s_trace(
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, eos_stop=st.booleans(), cache=st.sampled_from(CACHES))
 def test_confidence_depends_on_neither_batch_nor_cache(
     seed: int, eos_stop: bool, cache: dict[str, Any]
@@ -117,7 +117,7 @@ def test_nothing_but_the_end_is_behind_the_end() -> None:
     assert kept(TablePredictor(table, MASK, EOS)).tokens.tolist() == [[3, EOS, 4, 5, 6]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=seeds, cache=st.sampled_from([None, "prefix", "dual"]), block=st.integers(1, 12))
 def test_the_end_fills_the_rest(seed: int, cache: str | None, block: int) -> None:
     sampler = CachedParallelSampler(12, block, Threshold(0.3), cache=cache)

@@ -60,7 +60,7 @@ def probabilities(predictor: MaskPredictor, choices: Any, **settings: Any) -> li
     return choose_among(predictor, choices, **arguments).probabilities
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     chances=st.dictionaries(
         st.lists(st.integers(0, 7), max_size=5, min_size=1).map(tuple),
@@ -81,7 +81,7 @@ def test_a_choice_is_as_likely_as_it_is_whatever_its_length(
     assert expected[found.best[0]] == pytest.approx(max(expected), rel=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99), choices=options, by=st.just("answer"))
 def test_it_is_the_product_of_the_predictor_s_own_chances(
     seed: int, choices: list[tuple[int, ...]], by: str
@@ -100,7 +100,7 @@ def test_it_is_the_product_of_the_predictor_s_own_chances(
     assert probabilities(predictor, [choices], by=by)[0] == pytest.approx(expected, rel=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99), choices=options, data=st.data())
 def test_the_order_and_the_company_of_choices_do_not_matter(
     seed: int, choices: list[tuple[int, ...]], data: st.DataObject
@@ -117,7 +117,7 @@ def test_the_order_and_the_company_of_choices_do_not_matter(
     assert among == pytest.approx([found[place] / total for place in fewer], rel=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 99), rows=st.lists(options, min_size=3, max_size=3))
 def test_a_row_does_not_depend_on_its_batch_nor_on_what_the_predictor_can(
     seed: int, rows: list[list[tuple[int, ...]]]

@@ -100,7 +100,7 @@ samplers = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(samplers)
 def test_there_and_back(sampler: Sampler) -> None:
     description = sampler.to_dict()
@@ -117,7 +117,7 @@ def test_there_and_back(sampler: Sampler) -> None:
     assert again.cache == sampler.cache
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samplers, samplers)
 def test_equal_samplers_have_equal_descriptions(one: Sampler, two: Sampler) -> None:
     assert (one == two) == (one.to_dict() == two.to_dict())

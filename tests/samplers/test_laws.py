@@ -59,7 +59,7 @@ def same(a: SamplerOutput, b: SamplerOutput) -> None:
     assert torch.equal(a.row_nfe, b.row_nfe)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=seeds,
     rule=st.sampled_from(sorted(RULES)),
@@ -112,7 +112,7 @@ def test_it_decodes_as_the_plain_decoder_does(
         assert sorted(order, key=lambda p: (int(steps[p]), p)) == order
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=seeds,
     rule=st.sampled_from(sorted(RULES)),
@@ -163,7 +163,7 @@ def test_a_row_does_not_depend_on_its_batch(rule: str, confidence: str, cache: s
             assert together.row_nfe[row] == alone.nfe
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=seeds,
     steps=st.integers(1, 20),
@@ -191,7 +191,7 @@ def test_no_mask_is_left_whatever_the_steps(
         assert not (output.tokens == EOS).any()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds, steps=st.integers(1, 15), masked=st.integers(0, 11))
 def test_every_pass_commits_its_quota(seed: int, steps: int, masked: int) -> None:
     g = torch.Generator().manual_seed(seed)
@@ -208,7 +208,7 @@ def test_every_pass_commits_its_quota(seed: int, steps: int, masked: int) -> Non
     assert torch.equal(output.tokens[kept], start[kept])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=seeds,
     rule=st.sampled_from(sorted(RULES)),

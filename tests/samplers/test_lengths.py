@@ -19,7 +19,7 @@ def test_the_bound_is_the_line_rounded_up() -> None:
     assert LengthRule(0.1, 0.0)([30.0], limit=8).tolist() == [3]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     examples=st.lists(
         st.tuples(st.floats(0.1, 30.0), st.integers(0, 120)), min_size=2, max_size=40

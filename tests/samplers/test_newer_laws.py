@@ -42,7 +42,7 @@ BOUNDS: dict[str, Callable[[int], int]] = {name: lambda block: 12 for name in SA
 samplers = st.sampled_from(sorted(SAMPLERS))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=samplers,
     seed=seeds,
@@ -99,7 +99,7 @@ def test_a_row_does_not_depend_on_its_batch(name: str, cache: str | None) -> Non
             assert together.row_nfe[row] == alone.nfe
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     name=samplers,
     seed=seeds,
@@ -120,7 +120,7 @@ def test_a_cache_refreshed_at_every_step_is_no_cache(
     assert torch.equal(cached.row_nfe, plain.row_nfe)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(name=samplers, seed=seeds, block=st.integers(1, LENGTH), cache=st.sampled_from(CACHES))
 def test_the_last_step_of_a_stream_is_the_answer(
     name: str, seed: int, block: int, cache: str | None

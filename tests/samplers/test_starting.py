@@ -49,7 +49,7 @@ def test_the_least_confident_share_is_masked() -> None:
     assert (every == MASK).sum(-1).tolist() == [10, 9]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), fraction=st.floats(0, 1), length=st.integers(0, 9))
 def test_no_kept_token_is_less_sure_than_a_masked_one(
     seed: int, fraction: float, length: int

@@ -22,7 +22,7 @@ from dllm_audio.toy.phrasing import LETTERS
 
 
 @given(st.integers(0, 10**6), st.integers(0, 60), st.sampled_from(["train", "heldout"]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_row_depends_on_seed_split_and_index_only(seed, index, split):
     short, long = (ToyDataset(split, size, seed)[index] for size in (index + 1, index + 50))
     np.testing.assert_array_equal(short.waveform, long.waveform)

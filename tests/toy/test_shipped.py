@@ -42,4 +42,4 @@ def test_clips_do_without_transformers() -> None:
         "import sys\nfrom dllm_audio import toy\nassert toy.clips()[0].questions\n"
         "assert 'transformers' not in sys.modules, 'transformers'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -83,13 +83,11 @@ def test_stopped_by_a_signal_it_says_one_line(tmp_path: Path, number: signal.Sig
             [sys.executable, str(EXAMPLES / "diffa2_sft.py"), "--output", str(tmp_path / "run")],
             stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 240
         while not (tmp_path / "run" / "features").exists():  # it makes clips, in processes
             assert run.poll() is None, (tmp_path / "errors").read_text()
-            assert time.monotonic() < deadline
             time.sleep(0.1)
         (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
-        assert run.wait(timeout=240) == 128 + number
+        assert run.wait() == 128 + number
     shown = (tmp_path / "errors").read_text()
     assert "stopped; the same command goes on" in shown
     assert "Traceback" not in shown

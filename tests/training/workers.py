@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,9 @@ def start(target: Callable[..., None], *args: Any) -> Any:
     return process
 
 
-def run(target: Callable[..., None], *args: Any, timeout: float = 120) -> int:
+def run(target: Callable[..., None], *args: Any) -> int:
     process = start(target, *args)
-    process.join(timeout)
-    if process.is_alive():
-        process.kill()
-        raise TimeoutError(f"{target.__name__} still runs after {timeout} s")
+    process.join()
     return process.exitcode
 
 
@@ -40,10 +39,14 @@ def run_ranks(world_size: int, target: Callable[..., None], *args: Any) -> None:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     processes = [start(_ranked, rank, world_size, port, target, args) for rank in range(world_size)]
-    for process in processes:
-        process.join(180)
-        if process.is_alive():
-            process.kill()
+    running = {process.sentinel: process for process in processes}
+    while running:
+        for sentinel in wait(list(running)):
+            process = running.pop(sentinel)
+            process.join()
+            if process.exitcode != 0:  # the others would wait for this one
+                for other in running.values():
+                    other.kill()
     assert [process.exitcode for process in processes] == [0] * world_size
 
 
@@ -99,9 +102,15 @@ def trained(output_dir: Path, kind: str, options: dict[str, Any]) -> Any:
     if options.get("shard"):
         pose_as_accelerator()
     options = dict(options)
-    stop_at = options.pop("stop_at", None)
+    stop_at, wait_at = options.pop("stop_at", None), options.pop("wait_at", None)
+
+    def after_step(made: Any) -> bool:
+        if made.step == wait_at:
+            signal.pause()  # for its end, however slow the one that kills it is
+        return made.step == stop_at
+
     made = loop(task, output_dir, rows(16, pairs), rows(5, pairs), pairs=pairs,
-        after_step=lambda made: made.step == stop_at, **options)  # fmt: skip
+        after_step=after_step, **options)  # fmt: skip
     return made.run()
 
 
@@ -132,8 +141,6 @@ def train_and_export_all(folder: Path, kinds: tuple[str, ...], options: dict[str
 
 def train_with_small_disk(output_dir: Path, limit: int) -> None:
     """Every file may grow to ``limit`` bytes from step 4 on; ends with the error's text."""
-    import signal
-
     from dllm_audio.errors import TrainingError
     from dllm_audio.training import DiffusionTask
 

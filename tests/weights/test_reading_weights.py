@@ -280,7 +280,8 @@ def test_folders_whose_weights_are_unclear(tmp_path, files, names):
 
 @given(st.data())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_damaged_bytes_never_raise_anything_else(tmp_path, data):
     kind = data.draw(st.sampled_from(["safetensors", "pickle", "old pickle"]))
