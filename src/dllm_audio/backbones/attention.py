@@ -20,7 +20,7 @@ class RowLayout:
     """Where each row's positions lie in the padded batch; the same for all layers.
 
     Attributes:
-        bias: ``[B, 1, 1, L]`` added to the scores, ``-inf`` hides a key; None hides none.
+        bias: ``[B or 1, 1, 1 or Q, L]`` added to the scores, ``-inf`` hides a key; None hides none.
         keys: every row's keys as ``[from, to)``, for attention row by row; None: use the bias.
         queries: every row's queries as ``[from, to)``, for functions whose values would otherwise
             depend on the batch; None: nobody cares.
@@ -31,19 +31,23 @@ class RowLayout:
     queries: Spans | None = None
 
 
-def row_layout(x: Tensor, attention_mask: Tensor | None, windowed: bool) -> RowLayout:
+def row_layout(
+    x: Tensor, attention_mask: Tensor | None, windowed: bool, visible: Tensor | None = None
+) -> RowLayout:
     """Prepare the layout of one pass.
 
     Args:
         x: ``[B, Q, D]`` what is computed.
         attention_mask: ``[B, L]`` bool, True = attend; None: all.
         windowed: whether the queries are a window of the keys, not all of them.
+        visible: ``[Q, L]`` bool, keys that each query may attend to besides; None: all.
     """
     bias = None
-    if attention_mask is not None:
-        bias = torch.zeros(attention_mask.shape, dtype=x.dtype, device=x.device)
-        bias = bias.masked_fill(~attention_mask, float("-inf"))[:, None, None, :]
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if attention_mask is not None or visible is not None:
+        hidden = _hidden(attention_mask, visible)
+        bias = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device)
+        bias = bias.masked_fill(hidden, float("-inf"))
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or visible is not None:
         return RowLayout(bias)
     keys = None if attention_mask is None else _spans(attention_mask)
     queries: Spans | None = None
@@ -81,6 +85,18 @@ def attend(
         for query, key, value, (begin, end) in rows
     ]
     return torch.cat(attended)
+
+
+def _hidden(attention_mask: Tensor | None, visible: Tensor | None) -> Tensor:
+    """Keys that are hidden, ``[B or 1, 1, 1 or Q, L]`` bool; one of the two is given."""
+    if visible is None:
+        assert attention_mask is not None
+        return ~attention_mask[:, None, None, :]
+    if attention_mask is None:
+        return ~visible[None, None]
+    seen = visible & attention_mask[:, None, :]
+    # Queries at padding see nothing, which would give NaN; nobody looks at them.
+    return ~(seen | ~seen.any(-1, keepdim=True))[:, None]
 
 
 def _spans(attention_mask: Tensor) -> list[tuple[int, int]] | None:

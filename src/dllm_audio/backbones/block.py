@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -90,6 +92,8 @@ class TransformerBlock(nn.Module):
                 take_positions(cos, output_positions, 2),
                 take_positions(sin, output_positions, 2),
             )
+            if layout.bias is not None and layout.bias.shape[2] > 1:
+                layout = replace(layout, bias=take_positions(layout.bias, output_positions, 2))
         queries = apply_rope(self._heads(self.q_proj(normed)), rope)
         attended = attend(queries, keys, values, layout, self.grouped)
         x = x + self.attn_out(rearrange(attended, "b h q d -> b q (h d)"))

@@ -14,6 +14,7 @@ Config = TypeVar("Config", bound="TransformerConfig")
 
 SIZES = ("d_model", "n_layers", "n_heads", "mlp_hidden_size", "vocab_size", "max_sequence_length")
 OPTIONAL_SIZES = ("n_kv_heads", "embedding_size")
+_OPTIONAL = (*OPTIONAL_SIZES, "causal_block_length")
 POSITIVE = ("rope_theta", "rms_norm_eps", "init_std")
 IDS = ("mask_token_id", "eos_token_id", "pad_token_id")
 # Far above any model; a config from a stranger must not keep us building layers for hours, nor
@@ -88,10 +89,10 @@ class TransformerConfig(PretrainedConfig):
                 raise self._error(name, f"None or an id in [0, {self.num_embeddings})")
 
     def _check_types(self) -> None:
-        for name in (*SIZES, *OPTIONAL_SIZES):
+        for name in (*SIZES, *_OPTIONAL):
             value = getattr(self, name, None)
             most = _MOST_LAYERS if name == "n_layers" else _LARGEST
-            if value is None and name in OPTIONAL_SIZES:
+            if value is None and name in _OPTIONAL:
                 continue
             if value is None or not (_is_int(value) and 1 <= value <= most):
                 raise self._error(name, f"an integer in [1, {most}]")

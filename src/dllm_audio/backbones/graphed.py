@@ -224,9 +224,13 @@ class GraphedBackbone(nn.Module):
         cache: KVCache | None = None,
         slots: Tensor | None = None,
         output_positions: Tensor | None = None,
+        **others: Tensor | None,
     ) -> Tensor:
-        """Final normalized hidden states; see :class:`dllm_audio.protocols.Backbone`."""
-        if not isinstance(cache, StaticKVCache) or slots is None or position_ids is None:
+        """Final normalized hidden states; see :class:`dllm_audio.protocols.Backbone`.
+
+        Passes with ``others`` run as they are.
+        """
+        if others or not isinstance(cache, StaticKVCache) or slots is None or position_ids is None:
             return hidden_states(
                 self.backbone,
                 inputs_embeds,
@@ -235,6 +239,7 @@ class GraphedBackbone(nn.Module):
                 cache=cache,
                 slots=slots,
                 output_positions=output_positions,
+                **others,
             )
         self._check_weights()
         batch = len(inputs_embeds)

@@ -31,6 +31,9 @@ class LLaDAConfig(TransformerConfig):
         mask_token_id: the id that stands for "not yet known".
         eos_token_id: the id that ends and pads a response.
         pad_token_id: the id that fills prompts on the left; None means ``eos_token_id``.
+        causal_block_length: the prompt, and each block of so many response positions after it,
+            attends to what is before it and to itself, so that keys and values of what is finished
+            are exact for good (block-causal attention); None: everything attends to everything.
         settings: of transformers itself, such as ``dtype``.
 
     Raises:
@@ -68,7 +71,7 @@ class LLaDAConfig(TransformerConfig):
         "clip_qkv": (None,),
     }
     own: ClassVar[tuple[str, ...]] = (
-        *SIZES, *OPTIONAL_SIZES, *POSITIVE, "weight_tying", *IDS,
+        *SIZES, *OPTIONAL_SIZES, *POSITIVE, "weight_tying", *IDS, "causal_block_length",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +92,7 @@ class LLaDAConfig(TransformerConfig):
         mask_token_id: int | None = None,
         eos_token_id: int | None = None,
         pad_token_id: int | None = None,
+        causal_block_length: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
@@ -107,6 +111,7 @@ class LLaDAConfig(TransformerConfig):
         self.mask_token_id = mask_token_id
         self.eos_token_id = eos_token_id
         self.pad_token_id = pad_token_id
+        self.causal_block_length = causal_block_length
         self.check()
 
     @classmethod

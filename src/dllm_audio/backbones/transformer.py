@@ -164,6 +164,7 @@ class DiffusionTransformer(PreTrainedModel):
         cache: KVCache | None = None,
         slots: Tensor | None = None,
         output_positions: Tensor | None = None,
+        visible: Tensor | None = None,
         return_hidden: bool = False,
     ) -> BackboneOutput:
         """Logits, or final hidden states, at every position or at some.
@@ -177,6 +178,8 @@ class DiffusionTransformer(PreTrainedModel):
             cache: see :meth:`dllm_audio.protocols.Backbone.hidden`, as for the next two.
             slots: ``[L]`` columns of the cache that the given positions occupy.
             output_positions: ``[B, M]`` indices of the positions whose output is wanted.
+            visible: ``[Q, L]`` bool, the keys that each query may attend to; None: all, or with
+                ``config.causal_block_length`` and without ``slots`` blocks from the first column.
             return_hidden: give the normalized hidden states instead of logits.
 
         Returns:
@@ -195,6 +198,7 @@ class DiffusionTransformer(PreTrainedModel):
             cache=cache,
             slots=slots,
             output_positions=output_positions,
+            visible=visible,
         )
         if return_hidden:
             return BackboneOutput(last_hidden_state=hidden)
@@ -209,8 +213,12 @@ class DiffusionTransformer(PreTrainedModel):
         cache: KVCache | None = None,
         slots: Tensor | None = None,
         output_positions: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> Tensor:
-        """Final normalized hidden states; see :class:`dllm_audio.protocols.Backbone`."""
+        """Final normalized hidden states; see :class:`dllm_audio.protocols.Backbone`.
+
+        ``visible`` is as in :meth:`forward`.
+        """
         config = self.config
         if inputs_embeds.dim() != 3 or inputs_embeds.shape[-1] != config.d_model:
             expected = f"[B, L, {config.d_model}]"
@@ -224,7 +232,11 @@ class DiffusionTransformer(PreTrainedModel):
                 position_ids = mask.long().cumsum(-1).sub(1).clamp(min=0)
             else:
                 position_ids = torch.arange(length, device=inputs_embeds.device)[None]
-        layout = row_layout(inputs_embeds, mask, windowed=slots is not None)
+        block_length = getattr(config, "causal_block_length", None)
+        if visible is None and slots is None and block_length is not None:
+            blocks = torch.arange(length, device=inputs_embeds.device) // block_length
+            visible = blocks[:, None] >= blocks
+        layout = row_layout(inputs_embeds, mask, slots is not None, visible)
         spans = layout.queries if len(position_ids) == batch else None
         rope = rope_tables(position_ids, config.head_dim, config.rope_theta, spans)
         x, last = inputs_embeds, len(self.blocks) - 1

@@ -82,11 +82,17 @@ def masked_cross_entropy(
     targets = x_0[mask]
     if isinstance(predictor, HiddenPredictor):
         rows = _chunked_cross_entropy(
-            predictor.hidden(x_t)[mask], targets, predictor.head, chunk_rows
+            _states(predictor, x_t, x_0)[mask], targets, predictor.head, chunk_rows
         )
     else:
         rows = _cross_entropy(predictor(x_t)[mask], targets)
     return rows.new_zeros(mask.shape).masked_scatter(mask, rows)
+
+
+def _states(predictor: HiddenPredictor, x_t: Tensor, x_0: Tensor) -> Tensor:
+    """States of ``x_t``; where blocks see nothing behind them, each beside clean earlier ones."""
+    given_clean = getattr(predictor, "hidden_given_clean", None)
+    return predictor.hidden(x_t) if given_clean is None else given_clean(x_t, x_0)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import AudioEmbeddings
 from ..protocols import Backbone
+from .block_causal import BlockCausalPredictor
 from .predictor import ConditionedPredictor, check_ids
 from .splice import PlacedAudio, SplicedPrompt, splice
 
@@ -96,9 +97,9 @@ def condition(
     variants = {"text": without_text}
     if audio is not None:
         variants["audio"] = without_audio
-    return ConditionedPredictor(
-        backbone, prompt, response_mask, mask_token_id, eos_token_id, variants
-    )
+    causal = getattr(backbone.config, "causal_block_length", None) is not None
+    made = BlockCausalPredictor if causal else ConditionedPredictor
+    return made(backbone, prompt, response_mask, mask_token_id, eos_token_id, variants)
 
 
 def _placed(

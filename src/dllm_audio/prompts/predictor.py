@@ -29,7 +29,13 @@ class ConditionedPredictor:
         eos_token_id: ends a response, or None.
         variants: how to build the unconditional prompts of guidance, of the same length L:
             ``"text"`` with every text token replaced by the mask, ``"audio"`` without the audio.
+
+    Attributes:
+        causal_block_length: response positions of a block that sees nothing behind it; None:
+            attention is full.
     """
+
+    causal_block_length: int | None = None
 
     def __init__(
         self,
@@ -199,7 +205,7 @@ class ConditionedPredictor:
         other, mask = self.variants[unconditional](), self.response_mask
         if self._chosen is not None:
             other = other.select(self._chosen)
-        return ConditionedPredictor(
+        return type(self)(
             self.backbone,
             SplicedPrompt(
                 torch.cat((self.prompt.embeds, other.embeds)),

@@ -76,6 +76,12 @@ class GuidedPredictor:
         return bool(getattr(self.pair, "can_cache", hasattr(self.pair, "new_cache")))
 
     @property
+    def causal_block_length(self) -> int | None:
+        """As that of the pair."""
+        length: int | None = getattr(self.pair, "causal_block_length", None)
+        return length
+
+    @property
     def response_mask(self) -> Tensor | None:
         """``[B, R]`` bool, or None."""
         mask = self.pair.response_mask
@@ -88,11 +94,12 @@ class GuidedPredictor:
         *,
         cache: KVCache | None = None,
         window: Tensor | None = None,
+        **options: bool,
     ) -> Tensor:
         """Guided logits, at least in float32; see :class:`~dllm_audio.protocols.MaskPredictor`."""
         if positions is not None and positions.dim() == 2:
             positions = torch.cat((positions, positions))
-        logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window)
+        logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window, **options)
         conditional, unconditional = widen(logits).chunk(2)
         return unconditional + (self.scale + 1) * (conditional - unconditional)
 

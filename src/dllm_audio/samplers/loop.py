@@ -27,7 +27,15 @@ from .checks import check_integer
 from .choosing import Chooser, Generators, Guess, SamplingOptions
 from .commit import CommitRule, CommitState, share_out
 from .starting import first_tokens
-from .state import DecodingState, DecodingStep, begin, enter_block, keep_rows, settle
+from .state import (
+    DecodingState,
+    DecodingStep,
+    begin,
+    enter_block,
+    exact_window,
+    keep_rows,
+    settle,
+)
 
 _NOT_A_NUMBER = -1
 # Positions are computed in multiples of this: matrix products of fewer rows go through other
@@ -265,6 +273,10 @@ def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | 
     positions = torch.arange(start, end, device=tokens.device) if where is None else where + start
     reaches = policy.window(state.start, state.end, tokens.shape[1])
     reaches = min(reaches[0], start), max(reaches[1], end)
+    if policy.kind == "exact":
+        window = torch.arange(*exact_window(state, reaches), device=tokens.device)
+        first, state.prompt_is_cached = not state.prompt_is_cached, True
+        return worker(tokens, positions, cache=state.cache, window=window, with_prompt=first), where
     if policy.refreshes(state.step):
         if not state.prompt_is_cached:
             state.prompt_is_cached = policy.keeps_prompt

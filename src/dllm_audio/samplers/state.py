@@ -71,6 +71,7 @@ class DecodingState:
         memory: keys and values of the whole batch, allocated once, or None.
         cache: those of the rows in work.
         prompt_is_cached: whether the cache keeps the prompts, in the order of ``rows``.
+        final: response positions whose keys and values an exact cache keeps for good.
     """
 
     tokens: Tensor
@@ -102,6 +103,7 @@ class DecodingState:
     memory: KVCache | None = None
     cache: KVCache | None = None
     prompt_is_cached: bool = False
+    final: int = 0
 
     def deciding(self) -> list[int | None]:
         """``rows``, with None for those that wait for the others to finish the block."""
@@ -168,6 +170,9 @@ def begin(
         name = type(predictor).__name__
         warnings.warn(f"{name} cannot cache; decoding without a cache", stacklevel=2)
         policy = CachePolicy()
+    if policy.kind == "exact" and getattr(predictor, "causal_block_length", None) is None:
+        expected = "'prefix', 'dual' or None (the backbone's config has no causal_block_length)"
+        raise InvalidArgumentError("cache", expected, "exact")
     return DecodingState(
         tokens=tokens,
         predictor=predictor,
@@ -253,6 +258,18 @@ def enter_block(
         worker = cast(CacheablePredictor, state.worker)
         every_row = torch.arange(worker.batch_size, device=state.tokens.device)
         state.cache = state.memory.first_rows(len(worker.cache_rows(every_row)))
+
+
+def exact_window(state: DecodingState, reaches: tuple[int, int]) -> tuple[int, int]:
+    """Positions ``[from, to)`` that a pass on an exact cache computes: whole blocks of the model.
+
+    The first pass on a block computes what was committed since the keys and values before it were
+    made, too, so that they become final without a pass of their own.
+    """
+    size: int = state.predictor.causal_block_length  # type: ignore[attr-defined]
+    low, high = min(state.final, reaches[0]), -(-reaches[1] // size) * size
+    state.final = state.start
+    return low // size * size, min(high, state.current.shape[1])
 
 
 def keep_rows(state: DecodingState, places: list[int]) -> None:
