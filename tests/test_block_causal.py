@@ -24,7 +24,15 @@ from dllm_audio import (
 from dllm_audio.backbones import GraphedBackbone
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.losses import masked_cross_entropy
-from small_parts import EOS, MASK, random_audio, same, small_llada
+from small_parts import (
+    EOS,
+    MASK,
+    character_tokenizer,
+    random_audio,
+    same,
+    small_llada,
+    small_model,
+)
 
 SETTINGS = settings(max_examples=25, deadline=None)
 CHEAP = settings(max_examples=10, deadline=None)
@@ -95,7 +103,7 @@ def test_a_block_sees_what_is_before_it_and_itself(
     seed: int, rows: int, response: int, size: int
 ) -> None:
     predictor = conditioned(seed, rows, response, size, torch.float64)
-    x_0, x_t = partly_masked(seed, rows, response)
+    _, x_t = partly_masked(seed, rows, response)
     at = response // 2
     begin, end = at // size * size, min((at // size + 1) * size, response)
     with torch.inference_mode():
@@ -236,6 +244,15 @@ def test_the_exact_cache_needs_blocks_that_see_nothing_behind_them() -> None:
     for name, value in (("refresh", "response"), ("refresh_interval", 2)):
         with pytest.raises(InvalidArgumentError, match=name):
             CachedParallelSampler(8, 4, cache="exact", **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_model_of_such_a_backbone_decodes_with_the_exact_cache() -> None:
+    model = small_model(character_tokenizer(), causal_block_length=4)
+    model.sampler = None
+    sampler = model.default_sampler()
+    assert (sampler.block_length, sampler.cache.kind) == (4, "exact")
+    clip = 0.1 * torch.randn(3000, generator=torch.Generator().manual_seed(0))
+    assert len(model.generate(prompts="What?", audio=clip, sampler=sampler).texts) == 1
 
 
 def test_the_pattern_is_part_of_the_config(tmp_path: Any) -> None:

@@ -282,6 +282,9 @@ class AudioDiffusionLM(PreTrainedModel):
         """What :meth:`generate` uses where no sampler is given."""
         if self.sampler is not None:
             return self.sampler
+        causal = getattr(self.backbone.config, "causal_block_length", None)
+        if causal is not None:
+            return CachedParallelSampler(128, causal, Threshold(0.9), cache="exact")
         return CachedParallelSampler(128, 32, Threshold(0.9))
 
     @torch.no_grad()

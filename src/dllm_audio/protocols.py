@@ -290,6 +290,40 @@ class CacheablePredictor(MaskPredictor, Protocol):
 
 
 @runtime_checkable
+class BlockCausalPredictor(CacheablePredictor, Protocol):
+    """A cacheable predictor whose blocks see nothing behind them.
+
+    Attributes:
+        causal_block_length: response positions of a block.
+    """
+
+    @property
+    def causal_block_length(self) -> int:
+        """See the class."""
+        ...
+
+    def __call__(
+        self,
+        x_t: Tensor,
+        positions: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+        with_prompt: bool = False,
+    ) -> Tensor:
+        """As of any cacheable predictor, with whole blocks as windows.
+
+        Args:
+            x_t: see there, as for the next three.
+            positions: see there.
+            cache: see there.
+            window: see there.
+            with_prompt: compute the prompt before the window, as the first pass on a cache does.
+        """
+        ...
+
+
+@runtime_checkable
 class ConfinablePredictor(CacheablePredictor, Protocol):
     """A cacheable predictor whose responses may get other lengths while they are decoded.
 

@@ -137,7 +137,7 @@ def add_decode_options(parser: argparse.ArgumentParser, default: str) -> None:
         "--factor", type=checks.number(0), metavar="F", help="commit by the factor rule instead"
     )
     group.add_argument(
-        "--cache", choices=("prefix", "dual", "none"), help="keys and values to reuse"
+        "--cache", choices=("prefix", "dual", "exact", "none"), help="keys and values to reuse"
     )
     group.add_argument(
         "--temperature",

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import InvalidArgumentError, NonFiniteLogitsError
 from ..outputs import SamplerOutput
 from ..parts import Description, describe
-from ..protocols import CacheablePredictor, MaskPredictor
+from ..protocols import BlockCausalPredictor, CacheablePredictor, MaskPredictor
 from .cache import CachePolicy
 from .checks import check_integer
 from .choosing import Chooser, Generators, Guess, SamplingOptions
@@ -274,9 +274,10 @@ def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | 
     reaches = policy.window(state.start, state.end, tokens.shape[1])
     reaches = min(reaches[0], start), max(reaches[1], end)
     if policy.kind == "exact":
+        causal = cast(BlockCausalPredictor, worker)
         window = torch.arange(*exact_window(state, reaches), device=tokens.device)
         first, state.prompt_is_cached = not state.prompt_is_cached, True
-        return worker(tokens, positions, cache=state.cache, window=window, with_prompt=first), where
+        return causal(tokens, positions, cache=state.cache, window=window, with_prompt=first), where
     if policy.refreshes(state.step):
         if not state.prompt_is_cached:
             state.prompt_is_cached = policy.keeps_prompt

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput, Trace
-from ..protocols import CacheablePredictor, ConfinablePredictor, KVCache, MaskPredictor
+from ..protocols import (
+    BlockCausalPredictor,
+    CacheablePredictor,
+    ConfinablePredictor,
+    KVCache,
+    MaskPredictor,
+)
 from .cache import CachePolicy
 from .choosing import Chooser, SamplingOptions
 
@@ -266,7 +272,7 @@ def exact_window(state: DecodingState, reaches: tuple[int, int]) -> tuple[int, i
     The first pass on a block computes what was committed since the keys and values before it were
     made, too, so that they become final without a pass of their own.
     """
-    size: int = state.predictor.causal_block_length  # type: ignore[attr-defined]
+    size = cast(BlockCausalPredictor, state.predictor).causal_block_length
     low, high = min(state.final, reaches[0]), -(-reaches[1] // size) * size
     state.final = state.start
     return low // size * size, min(high, state.current.shape[1])
