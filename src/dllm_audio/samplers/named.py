@@ -89,8 +89,8 @@ class CachedParallelSampler(Sampler):
         gen_length: response positions R, an upper bound with ``eos_stop``.
         block_length: positions of a block; the last one may be shorter.
         commit: what becomes final in a step; None with ``steps`` is :class:`.FixedQuota`.
-        cache: ``"prefix"`` keeps what is before the block, ``"dual"`` what is around it, ``"exact"``
-            what is finished where blocks see nothing behind them; None recomputes everything.
+        cache: ``"prefix"`` keeps what is before the block, ``"dual"`` what is around it,
+            ``"exact"`` what is finished where blocks see nothing behind them; None keeps nothing.
         steps: most forward passes for the whole response; exactly these with ``commit=None``.
         eos_stop: end a row once everything before its first EOS is committed.
         refresh_interval: refresh the cache every so many steps of a block; None only at its start.
