@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from dllm_audio.errors import CheckpointError, DataError, InvalidArgumentError
 from dllm_audio.files import (
     append_json_line,
     parse_json,
+    parse_json_list,
     read_json,
     read_json_lines,
     read_text,
@@ -89,8 +91,45 @@ def test_hostile_json_is_refused(tmp_path: Path, name: str) -> None:
     data, message = HOSTILE[name]
     path = tmp_path / "hostile.json"
     path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"hostile\.json: {message}"):
+    with pytest.raises(DataError, match=rf"hostile\.json(, line 1)?: {message}"):
         read_json(path, DataError)
+
+
+@given(st.lists(JSON, max_size=5), st.sampled_from(["", " ", "\n\t", "\r\n"]))
+@settings(max_examples=60, deadline=None)
+def test_a_list_is_read_as_a_whole_is(values: list[Any], space: str) -> None:
+    text = space + json.dumps(values, indent=len(space) or None) + space
+    assert parse_json_list(text, "x") == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{}, [}", "x, row 1: not readable as JSON"),
+        ("[1, 2, ]", "x, row 2: not readable as JSON"),
+        ("[1, 2 3]", r"x, row 1: not readable as JSON \(Expecting ',' delimiter"),
+        ("[1, 2", r"x, row 1: not readable as JSON \(Expecting ',' delimiter"),
+        ("[", "x, row 0: not readable as JSON"),
+        ('[{}, {"a": 1, "a": 2}]', r"x, row 1: .*a key comes twice in one JSON object: 'a'"),
+        (f"[{{}}, {'9' * 5000}]", "x, row 1: .*an integer of 5000 digits"),
+        ("[{}, {}, " + "[" * 10**5, "x, row 2: .*nested deeper than 100"),
+        ("[{}, " + "[" * 102 + "]" * 102 + "]", "x, row 1: .*nested deeper than 100"),
+        ('[{}, {"a": "\\ud83d"}]', "x, row 1: .*half of a surrogate pair"),
+        ("[1] 2", r"x: not readable as JSON \(Extra data"),
+        ("", r"x: not readable as JSON \(Expecting a list"),
+        ("{}", r"x: not readable as JSON \(Expecting a list"),
+    ],
+)
+def test_what_is_wrong_in_a_list_names_its_row(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"^{message}") as caught:
+        parse_json_list(text, "x")
+    assert len(str(caught.value)) < 200
+
+
+def test_the_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\ntwo\nthr\xff\n")
+    with pytest.raises(DataError, match=r"a\.txt, line 3: not UTF-8"):
+        read_text(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("name", sorted(set(HOSTILE) - {"empty", "UTF-16"}))

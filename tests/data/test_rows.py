@@ -62,6 +62,17 @@ def test_stage_one_learns_the_transcription() -> None:
         assert example.instruction == asr_instruction(7, 3)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_table_s_numbers_are_texts(tmp_path: Path, suffix: str) -> None:
+    mark = "," if suffix == "csv" else "\t"
+    lines = [["audio_filepath", "input", "target", "duration"]]
+    lines += [["a.wav", "What?", "She sounds calm.", duration] for duration in ("4.5", "")]
+    path = tmp_path / f"data.{suffix}"
+    path.write_text("\n".join(map(mark.join, lines)))
+    dataset = RecordDataset.from_file(path, ExampleParser())
+    assert [record.duration for record in dataset] == [4.5, None]
+
+
 def test_the_asr_instructions() -> None:
     assert len(set(ASR_INSTRUCTIONS)) == 25
     assert {asr_instruction(row) for row in range(1000)} == set(ASR_INSTRUCTIONS)
@@ -127,7 +138,9 @@ def without(*names: str) -> dict:
         ({**PUBLISHED, "audio_filepath": "https://x.org/a.wav"}, "audio_filepath"),
         ({**PUBLISHED, "audio_filepath": {"bytes": None, "path": None}}, "audio_filepath"),
         ({**PUBLISHED, "duration": -1}, "duration"),
-        ({**PUBLISHED, "duration": "4"}, "duration"),
+        ({**PUBLISHED, "duration": "four"}, "duration"),
+        ({**PUBLISHED, "duration": "nan"}, "duration"),
+        ({**PUBLISHED, "duration": "-4"}, "duration"),
         ("no object", "row"),
         (user(AUDIO, text("What?")), "messages"),
         ({"messages": []}, "messages"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,13 @@ class Row:
         return None if name is None else str(self.values[name])
 
     def seconds(self, name: str = "duration") -> float | None:
-        """A positive number of seconds, or None where the row has none."""
-        value = self.values.get(name)
-        if value is None:
+        """A positive number of seconds, perhaps as a table's text; None where the row has none."""
+        value: Any = self.values.get(name)
+        if value is None or value == "":
             return None
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = float(value)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value <= 0:
             raise self.error(name, "a number of seconds > 0", value)

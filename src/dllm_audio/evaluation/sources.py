@@ -158,6 +158,13 @@ def _import_datasets() -> Any:
     return datasets
 
 
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong; ``datasets`` wraps that in errors that do not tell it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _without_decoding(dataset: Any, root: Path | None, description: str, revision: str) -> Source:
     datasets = _import_datasets()
     columns = [n for n, f in dataset.features.items() if isinstance(f, datasets.Audio)]
@@ -180,7 +187,7 @@ def _datasets_source(path: Path, audio_root: str | Path | None, split: str | Non
         else:
             loaded = datasets.load_dataset(str(path))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{path}: cannot be read as a data set ({error})") from error
+        raise DataError(f"{path}: cannot be read as a data set ({_reason(error)})") from error
     if isinstance(loaded, dict):
         loaded = _choose_split(loaded, split, str(path))
     root = Path(audio_root) if audio_root is not None else path if path.is_dir() else path.parent
@@ -210,7 +217,7 @@ def _hub_source(hub: HubDataset, split: str | None) -> Source:
     try:
         loaded = datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{description}: cannot be loaded ({error})") from error
+        raise DataError(f"{description}: cannot be loaded ({_reason(error)})") from error
     return _without_decoding(loaded, None, description, _commit(loaded, hub))
 
 

@@ -1,7 +1,8 @@
 """The one place that writes files atomically, keeps JSON Lines, and reads JSON of strangers."""
 
 from .folders import current_folder, replace_files
-from .reading import open_regular, parse_json, read_json, read_json_lines, read_text
+from .parsing import parse_json, parse_json_list
+from .reading import open_regular, read_json, read_json_lines, read_text
 from .rows import read_rows
 from .writing import append_json_line, flush, json_line, replacing, write_json, write_text
 
@@ -12,6 +13,7 @@ __all__ = [
     "json_line",
     "open_regular",
     "parse_json",
+    "parse_json_list",
     "read_json",
     "read_json_lines",
     "read_rows",

@@ -6,23 +6,17 @@ or end it with an error that does not name the file.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import CheckpointError, DataError, DllmAudioError
+from ..errors import CheckpointError, DataError
+from .parsing import ErrorType, parse_json
 
 MAX_JSON_BYTES = 64 * 2**20  # of a configuration, and of a line of JSON Lines
-MAX_DEPTH = 100
-MAX_DIGITS = 300  # whatever has no more of them also fits a float
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-ErrorType = type[DllmAudioError]
 
 
 def open_regular(path: str | Path, error: ErrorType = DataError) -> BinaryIO:
@@ -58,7 +52,11 @@ def read_text(
             raise error(f"{path}: cannot be read ({cause})") from cause
     if len(data) > max_bytes:
         raise error(f"{path}: larger than {max_bytes} bytes")
-    return _decode(data, str(path), error)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = data.count(b"\n", 0, cause.start) + 1
+        raise error(f"{path}, line {line}: not UTF-8 ({cause})") from cause
 
 
 def read_json(path: str | Path, error: ErrorType = CheckpointError) -> dict[str, Any]:
@@ -69,54 +67,6 @@ def read_json(path: str | Path, error: ErrorType = CheckpointError) -> dict[str,
             file holds something else than an object.
     """
     return _object(parse_json(read_text(path, error), str(path), error), str(path), error)
-
-
-def parse_json(text: str, source: str, error: ErrorType = DataError) -> Any:
-    """The value that a JSON text stands for.
-
-    Args:
-        text: of anybody.
-        source: what errors call it, such as a file's name.
-        error: type of what is raised.
-
-    Raises:
-        DllmAudioError: of the type ``error``; no JSON, nested too deep, a number of too many
-            digits, a key twice in one object, or half of a surrogate pair in a text.
-
-    Example:
-        >>> parse_json('{"steps": 8}', "run.json")
-        {'steps': 8}
-    """
-
-    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise error(f"{source}: a key comes twice in one JSON object: {twice!r}")
-        return made
-
-    def integer(digits: str) -> int:
-        if len(digits) > MAX_DIGITS:
-            raise error(f"{source}: an integer of {len(digits)} digits, at most {MAX_DIGITS} fit")
-        return int(digits)
-
-    try:
-        value = json.loads(text, object_pairs_hook=unique, parse_int=integer)
-    except RecursionError as cause:
-        raise error(f"{source}: not readable as JSON (nested deeper than {MAX_DEPTH})") from cause
-    except ValueError as cause:
-        if isinstance(cause, DllmAudioError):
-            raise
-        raise error(f"{source}: not readable as JSON ({cause})") from cause
-    texts = "\\ud" in text.lower()
-    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
-        # Rows of a data set: the one that is damaged is named.
-        for number, row in enumerate(value):
-            _check_tree(row, f"{source}, row {number}", error, texts)
-    else:
-        _check_tree(value, source, error, texts)
-    return value
 
 
 def read_json_lines(
@@ -177,23 +127,3 @@ def _object(value: Any, source: str, error: ErrorType) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, got {type(value).__name__}")
     return value
-
-
-def _check_tree(value: Any, source: str, error: ErrorType, texts: bool) -> None:
-    """Refuse what is nested too deep and, where ``texts``, halves of surrogate pairs."""
-    level, depth = [value], 0
-    while level:
-        below: list[Any] = []
-        for each in level:
-            if isinstance(each, dict):
-                below += each.values()
-                below += each if texts else ()
-            elif isinstance(each, list):
-                below += each
-            elif texts and isinstance(each, str) and _SURROGATE.search(each):
-                raise error(
-                    f"{source}: half of a surrogate pair, which is no character: {each!a:.80}"
-                )
-        level, depth = below, depth + 1
-        if depth > MAX_DEPTH + 1:
-            raise error(f"{source}: not readable as JSON (nested deeper than {MAX_DEPTH})")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .reading import parse_json, read_json_lines, read_text
+from .parsing import parse_json_list
+from .reading import read_json_lines, read_text
 
 MAX_ROWS_BYTES = 2**30  # of a list or table, which is held whole; JSON Lines may be longer
 _TABLES = {".csv": ",", ".tsv": "\t"}
@@ -29,7 +30,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         # Split by the csv module alone: a quoted field may hold line ends.
         rows: Any = _read_table(text, path, _TABLES[path.suffix])
     elif _first_character(path) == "[":
-        rows = parse_json(read_text(path, DataError, MAX_ROWS_BYTES), str(path))
+        rows = parse_json_list(read_text(path, DataError, MAX_ROWS_BYTES), str(path))
     else:
         rows = [row for _, row in read_json_lines(path)]
         if path.suffix == ".json" and len(rows) == 1:  # more likely a list inside an object
