@@ -6,12 +6,14 @@ Each function decodes, checks what came out, and puts a record into the run's re
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from dllm_audio import condition
+from dllm_audio import LLaDA, condition
 from dllm_audio.backbones import GraphedBackbone, pack_weights, unpack_weights
 
 from .floor import Pass
@@ -67,6 +69,10 @@ def floor_seconds(case: Case, nfe: int, run: Run) -> float:
         return work.seconds(run.rates)
 
     step = windowed((case.answer + block) // 2 if case.layout == "prefix" else block)
+    if case.layout == "exact":  # the first pass on a block also finishes the one before it
+        first = Pass(case.batch, case.prompt + block, case.prompt + block, outputs)
+        prefill = first.work(config, run.dtype).seconds(run.rates)
+        return prefill + (blocks - 1) * windowed(2 * block) + (nfe - blocks) * step
     refresh = windowed(case.answer) if case.layout == "kept_prompt" else full
     return full + (blocks - 1) * refresh + (nfe - blocks) * step
 
@@ -105,7 +111,22 @@ def measure_plain(run: Run) -> Record:
 
 def measure_case(run: Run, case: Case) -> Record:
     """One strategy of the library."""
-    backbone = _backbone(run, case.mode)
+    weights = run.packed_backbone if case.mode == "packed" else run.backbone
+    with _causal_blocks(weights, case.block if case.layout == "exact" else None):
+        return _measure_case(run, case, _backbone(run, case.mode))
+
+
+@contextmanager
+def _causal_blocks(backbone: LLaDA, length: int | None) -> Iterator[None]:
+    """Attention in blocks of that length while it lasts, with the same weights."""
+    backbone.config.causal_block_length = length
+    try:
+        yield
+    finally:
+        backbone.config.causal_block_length = None
+
+
+def _measure_case(run: Run, case: Case, backbone: Any) -> Record:
     ids, audio, start = run.prompt(case.batch, case.prompt)
     decode = sampler(case)
     profile = PROFILES[case.profile] if case.profile else None

@@ -109,7 +109,7 @@ def _rank(case: Case) -> int:
     if case.batch > 8:
         return 4
     if case.rule in ("fixed", "threshold") and case.profile != "reasoning":
-        return 1 if case.layout in ("dual", "kept_prompt") else 2
+        return 1 if case.layout in ("dual", "kept_prompt", "exact") else 2
     return 3
 
 

@@ -14,10 +14,11 @@ LAYOUT_COLORS = {
     "prefix": "#4c8c6b",
     "dual": "#2f6fa7",
     "kept_prompt": "#1f9fb5",
+    "exact": "#b5466f",
     "autoregressive": "#7a5aa6",
 }
-_BATCHED = ("dual/threshold", "kept_prompt/threshold", "prefix/threshold", "autoregressive/static",
-            "autoregressive/packed")  # fmt: skip
+_BATCHED = ("dual/threshold", "kept_prompt/threshold", "exact/threshold", "prefix/threshold",
+            "autoregressive/static", "autoregressive/packed")  # fmt: skip
 _PEER = "autoregressive"
 
 

@@ -66,6 +66,7 @@ class ProfiledPredictor:
         self.mask_token_id: int = inner.mask_token_id
         self.eos_token_id: int | None = inner.eos_token_id
         self.device: torch.device = inner.device
+        self.causal_block_length: int | None = inner.causal_block_length
 
     def __call__(
         self,
@@ -74,9 +75,10 @@ class ProfiledPredictor:
         *,
         cache: Any = None,
         window: Tensor | None = None,
+        **options: bool,
     ) -> Tensor:
         """Logits of the model with two of each position's replaced."""
-        logits = self.inner(x_t, positions, cache=cache, window=window)
+        logits = self.inner(x_t, positions, cache=cache, window=window, **options)
         tokens, values = self._tokens, self._logits
         if positions is not None:
             where = positions.expand(len(tokens), -1)

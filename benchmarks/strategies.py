@@ -27,9 +27,10 @@ RULES = {
     "entropy": lambda: EntropyBound(0.1),
 }
 # "low_confidence" is one block over the whole answer; the others share the block length.
-# "kept_prompt" is the dual cache whose refreshes compute the response alone.
-LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt")
-CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual"}
+# "kept_prompt" is the dual cache whose refreshes compute the response alone; "exact" is the cache
+# of a backbone with block-causal attention, of the same weights.
+LAYOUTS = ("low_confidence", "block", "prefix", "dual", "kept_prompt", "exact")
+CACHES = {"prefix": "prefix", "dual": "dual", "kept_prompt": "dual", "exact": "exact"}
 STRATEGIES = tuple(f"{layout}/{rule}" for layout, rule in product(LAYOUTS, RULES))
 # Every strategy runs in one of these: packed on a CPU, eager or graphed on a GPU.
 BASE_MODES = ("eager", "packed", "graphed")
@@ -162,10 +163,12 @@ def _one_axis_at_a_time(anchor: Case, axes: Axes) -> Iterator[Case]:
         yield replace(best, batch=batch)
         yield replace(best, strategy="prefix/threshold", batch=batch)
         yield replace(best, strategy="kept_prompt/threshold", batch=batch)
+        yield replace(best, strategy="exact/threshold", batch=batch)
     for answer in axes.answers:
         yield replace(best, answer=answer, block=min(best.block, answer))
     for prompt in axes.prompts:
         yield replace(best, prompt=prompt)
+        yield replace(best, strategy="exact/threshold", prompt=prompt)
 
 
 def _full(anchor: Case, axes: Axes) -> Iterator[Case]:

@@ -111,7 +111,7 @@ def test_the_matrix_covers_every_strategy_and_axis() -> None:
     axes = Axes(batches=(1, 2), prompts=(9,), answers=(3,))
     cases = matrix(shape, axes)
     rules = ("factor", "local_leap", "entropy")
-    layouts = ("low_confidence", "block", "kept_prompt")
+    layouts = ("low_confidence", "block", "kept_prompt", "exact")
     costly = {f"{layout}/{rule}" for layout in layouts for rule in rules}
     assert {c.strategy for c in cases} == set(STRATEGIES) - costly
     assert {c.batch for c in cases} == {1, 2}

@@ -74,7 +74,7 @@ def measure(model: AudioDiffusionLM, pattern: str, questions: list[toy.ToyRecord
 def table(found: dict[str, list[Row]], questions: int) -> str:
     """Markdown."""
     lines = [
-        "| attention | rule | cache | accuracy | same as one token a step | passes | ms per answer |",
+        "| attention | rule | cache | accuracy | as one token a step | passes | ms per answer |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
     for name, rows in found.items():
@@ -87,8 +87,8 @@ def table(found: dict[str, list[Row]], questions: int) -> str:
     error = 100 * (best * (1 - best) / questions) ** 0.5
     note = (
         f"{questions} held-out questions, {LENGTH} positions in blocks of {BLOCK}, batches of 16; "
-        f"standard error of an accuracy about {error:.1f} points; {torch.get_num_threads()} threads "
-        f"of a CPU, float32, best of two."
+        f"standard error of an accuracy about {error:.1f} points; float32, "
+        f"{torch.get_num_threads()} threads of a CPU, best of two."
     )
     return "\n".join([*lines, "", note, ""])
 
