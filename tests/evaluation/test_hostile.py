@@ -90,6 +90,7 @@ REFUSED_ROWS = {
     "choices nested deep in a text": (changed(choices="[" * 10**5), "row 1, choices"),
     "choices of many minus signs": (changed(choices="-" * 10**6 + "1"), "row 1, choices"),
     "choices of a huge integer": (changed(choices="[" + "9" * 5000 + "]"), "row 1, choices"),
+    "long id twice": (json.dumps([row | {"id": "x" * 10**5} for row in rows()]), "row 1: the id"),
     "id twice": (changed(id="row-0"), "row 1: the id 'row-0' is also that of row 0"),
     "half a character in a question": (raw(1, "question", r'"\ud83d?"'), "row 1"),
     "half a character in an id": (raw(1, "id", r'"\udc00"'), "row 1"),
@@ -206,6 +207,7 @@ def test_audio_that_cannot_be_read_is_a_failed_row(name: str, tmp_path: Path) ->
     report = evaluate(task, tmp_path / "run")
     assert [failure.id for failure in report.failures] == ["row-1"]
     assert "\n" not in report.failures[0].error
+    assert len(report.failures[0].error) < 700
 
 
 PREDICTIONS = {
@@ -213,6 +215,8 @@ PREDICTIONS = {
     "a list": ([{"id": "row-0", "model_prediction": ["A"]}], "row 0, field 'model_prediction'"),
     "an unknown id": ([{"id": "row-9", "model_prediction": "A"}], "row 0: the id 'row-9'"),
     "an id twice": ([{"id": "row-0", "model_prediction": "A"}] * 2, "row 1: the id 'row-0'"),
+    "a very long id": ([{"id": "x" * 10**5, "model_prediction": "A"}], "row 0: the id 'xxx"),
+    "a very long value": ([{"id": "row-0", "model_prediction": ["x" * 10**5]}], "row 0, field"),
     "no id in some": ([{"id": "row-0", "model_prediction": "A"}, {}], "row 1"),
 }
 
@@ -316,6 +320,15 @@ def test_a_folder_that_cannot_be_gone_on_with_is_named(name: str, tmp_path: Path
     with pytest.raises(DllmAudioError) as caught:
         evaluate(task, tmp_path / "run")
     assert str(tmp_path / "run") in one_line(caught.value)
+
+
+def test_a_picture_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    task = task_of(tmp_path / "data.json", changed())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "report.png").symlink_to("/dev/full")
+    evaluate(task, tmp_path / "run")
+    assert (tmp_path / "run" / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "run" / "report.png").is_symlink()
 
 
 BAD_GOLD: dict[str, dict[str, Any]] = {

@@ -200,7 +200,7 @@ def make_task(
         except DataError as error:
             raise DataError(f"{source.description}, {error}") from error
         if item.id in seen:
-            twice = f"the id {item.id!r} is also that of row {seen[item.id]}"
+            twice = f"the id {item.id!r:.80} is also that of row {seen[item.id]}"
             raise DataError(f"{source.description}, row {index}: {twice}")
         seen[item.id] = index
         items.append(item)
@@ -229,7 +229,7 @@ def first_text_field(row: Row, names: Sequence[str], index: int) -> str:
         if isinstance(row.get(name), str):
             return text_field(row, name, index)
     raise DataError(
-        f"row {index}: expected text in one of {', '.join(names)}, got {', '.join(row)}"
+        f"row {index}: expected text in one of {', '.join(names)}, got {', '.join(row):.200}"
     )
 
 

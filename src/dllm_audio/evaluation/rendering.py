@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import write_json, write_text
+from ..files import replacing, write_json, write_text
 from .run_info import Run, flatten
 from .scoring import ROBUST, Scores
 
@@ -214,7 +214,8 @@ def draw_scores(report: Report, path: Path) -> str | None:
     with warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; the tables hold it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=120)
+        with replacing(path) as scratch:
+            figure.savefig(scratch, dpi=120)
     return path.name
 
 

@@ -81,9 +81,9 @@ def read_predictions(
     for index, row in enumerate(rows):
         where, identifier = f"{path}, row {index}", str(row.get("id"))
         if identifier not in known:
-            raise DataError(f"{where}: the id {identifier!r} is not that of a question")
+            raise DataError(f"{where}: the id {identifier!r:.80} is not that of a question")
         if identifier in found:
-            raise DataError(f"{where}: the id {identifier!r} occurs twice")
+            raise DataError(f"{where}: the id {identifier!r:.80} occurs twice")
         found[identifier] = _prediction(row, keys, where)
     return [found.get(item.id) for item in items]
 
@@ -118,7 +118,7 @@ def _prediction(row: Row, keys: Sequence[str], where: str) -> str | None:
     for key in (*keys, _OWN_KEY):
         value = row.get(key)
         if value is not None and not isinstance(value, str):
-            raise DataError(f"{where}, field {key!r}: expected text, got {value!r}")
+            raise DataError(f"{where}, field {key!r}: expected text, got {value!r:.80}")
         if value and value.strip():
             return value
         empty = value if empty is None else empty  # perhaps the text is under another name

@@ -115,7 +115,7 @@ def start_run(
     if known is not None:
         before, now = flatten(asdict(known.settings)), flatten(asdict(settings))
         changed = [
-            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            f"{name} was {before.get(name)!r:.80}, is {now.get(name)!r:.80}"
             for name in dict.fromkeys([*now, *before])
             if before.get(name) != now.get(name)
         ]

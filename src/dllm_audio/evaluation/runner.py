@@ -23,6 +23,7 @@ from .predictors import Chooser, Predictions, Predictor
 from .questions import Task
 from .store import RecordFile, Result, Shard, Timing, shard_results
 
+_MOST = 600  # characters of a reason
 _DECODERS = 2  # threads that read audio ahead while the model computes
 
 
@@ -137,13 +138,16 @@ def _read_row(task: Task, index: int, max_seconds: float | None) -> _Row:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line.
+    """An error as one line of bounded length.
 
     Example:
         >>> one_line(ValueError("first\\nsecond"))
         'ValueError: first second'
     """
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    # A name of any length stands in the middle; what and why, at the ends.
+    half = _MOST // 2
+    return text if len(text) <= _MOST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _is_memory_error(error: BaseException) -> bool:

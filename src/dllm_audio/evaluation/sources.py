@@ -75,7 +75,7 @@ class Source:
                 return _audio_source(row[name], self.root, f"row {index}, field {name!r}")
         raise DataError(
             f"row {index}: expected audio in one of {', '.join(self.audio_fields)}, "
-            f"got fields {', '.join(row)}"
+            f"got fields {', '.join(row):.200}"
         )
 
 

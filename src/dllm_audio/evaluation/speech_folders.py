@@ -83,7 +83,7 @@ def kaldi_source(folder: str | Path, audio_root: str | Path | None = None) -> So
     speakers = _read_list(root / "utt2spk") if (root / "utt2spk").exists() else {}
     rows = []
     for identifier, place in _read_list(listed).items():
-        where = f"{listed}, utterance {identifier!r}"
+        where = f"{listed}, utterance {identifier!r:.80}"
         if "|" in place:
             raise DataError(
                 f"{where}: expected a file, got a pipe, which is never run: {place!r:.80}"
@@ -96,7 +96,7 @@ def kaldi_source(folder: str | Path, audio_root: str | Path | None = None) -> So
         rows.append({**row, "speaker": speakers[identifier]} if identifier in speakers else row)
     without = next((name for name in texts if name not in {row["id"] for row in rows}), None)
     if without is not None:
-        raise DataError(f"{root / 'text'}, utterance {without!r}: expected it in {listed}")
+        raise DataError(f"{root / 'text'}, utterance {without!r:.80}: expected it in {listed}")
     if not rows:
         raise DataError(f"{listed}: holds no rows")
     start = root if audio_root is None else Path(audio_root)
@@ -113,7 +113,7 @@ def _read_list(path: Path) -> dict[str, str]:
         if not identifier:
             continue
         if identifier in found:
-            raise DataError(f"{path}, line {number}: the id {identifier!r} occurs twice")
+            raise DataError(f"{path}, line {number}: the id {identifier!r:.80} occurs twice")
         found[identifier] = "".join(rest)
     return found
 

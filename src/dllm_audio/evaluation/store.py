@@ -117,7 +117,7 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
         except InvalidArgumentError:
             continue
         if record.id in found:
-            raise DataError(f"{path}, line {number}: the id {record.id!r} occurs twice")
+            raise DataError(f"{path}, line {number}: the id {record.id!r:.80} occurs twice")
         found[record.id] = record
         whole.add(number)
     # Those behind the last whole line are torn, or being written by another process.
@@ -233,7 +233,7 @@ def merge_shards(task: Task, folder: Path) -> tuple[list[Result], list[Timing]]:
     answered: dict[str, Result] = {}
     for result in shard_results(folder):
         if result.id in answered:
-            raise DataError(f"{folder}: the row {result.id!r} was answered twice")
+            raise DataError(f"{folder}: the row {result.id!r:.80} was answered twice")
         answered[result.id] = result
     missing = sum(item.id not in answered for item in task.items)
     if missing:

@@ -49,7 +49,7 @@ def _read_table(text: str, path: Path, delimiter: str) -> list[dict[str, Any]]:
         names = next(lines, [])
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise DataError(f"{path}, line 1: the column {twice!r} comes twice")
+            raise DataError(f"{path}, line 1: the column {twice!r:.80} comes twice")
         rows: list[dict[str, Any]] = []
         for values in lines:
             if values and len(values) != len(names):
