@@ -13,12 +13,14 @@ that the difference is the pattern's and not that of more training.
 from __future__ import annotations
 
 import argparse
+import statistics
 from pathlib import Path
 
 import torch
 
-from decoding_table import BLOCK, LENGTH, SEED, Case, Row, decode, rows_of
+from decoding_table import BLOCK, LENGTH, SEED, same
 from dllm_audio import AudioDiffusionLM, CachedParallelSampler, FixedQuota, Threshold, toy
+from dllm_audio.evaluation.tuning import Candidate, Measured, TuningQuestion, measure
 from dllm_audio.toy import QA
 from dllm_audio.training import LoopSettings, Optimization, Stage, run_stage, train_only
 from toy_data import ToyData
@@ -58,30 +60,30 @@ def trained(pattern: str, stage: Stage, data: ToyData, folder: Path) -> AudioDif
     return model.eval()
 
 
-def measure(model: AudioDiffusionLM, pattern: str, questions: list[toy.ToyRecord]) -> list[Row]:
-    """Accuracy, passes and time with every cache; the first row is one token a step without one."""
-    rules = {"one token a step": FixedQuota(LENGTH), "Threshold(0.9)": Threshold(0.9)}
-    cases = [
-        Case(name, cache, CachedParallelSampler(LENGTH, BLOCK, rule, cache=cache))
-        for name, rule in rules.items()
-        for cache in (CACHES[pattern] if name != "one token a step" else (None,))
+def decoded(
+    model: AudioDiffusionLM, pattern: str, questions: list[TuningQuestion]
+) -> list[Measured]:
+    """Accuracy, passes and time with every cache; the first is one token a step without one."""
+    ways = [(FixedQuota(LENGTH), None), *((Threshold(0.9), cache) for cache in CACHES[pattern])]
+    candidates = [
+        Candidate(repr(rule), CachedParallelSampler(LENGTH, BLOCK, rule, cache=cache))
+        for rule, cache in ways
     ]
-    batches = [questions[i : i + 16] for i in range(0, len(questions), 16)]
-    decode(model, batches, cases, repeats=2)
-    return rows_of(cases, [question.target for question in questions])
+    return measure(model, questions, candidates, batch_size=16)
 
 
-def table(found: dict[str, list[Row]], questions: int) -> str:
+def table(found: dict[str, list[Measured]], questions: int) -> str:
     """Markdown."""
     lines = [
         "| attention | rule | cache | accuracy | as one token a step | passes | ms per answer |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
-    for name, rows in found.items():
-        for row in rows:
+    for name, ways in found.items():
+        for way in ways:
             lines.append(
-                f"| {name} | {row.rule} | {row.cache} | {100 * row.accuracy:.1f} % "
-                f"| {100 * row.same:.1f} % | {row.passes:.2f} | {row.milliseconds:.2f} |"
+                f"| {name} | {way.candidate.rule} | {way.candidate.cache} "
+                f"| {100 * way.accuracy:.1f} % | {100 * same(way, ways[0]):.1f} % "
+                f"| {statistics.fmean(way.passes):.2f} | {way.milliseconds:.2f} |"
             )
     best = next(iter(found.values()))[0].accuracy
     error = 100 * (best * (1 - best) / questions) ** 0.5
@@ -106,16 +108,17 @@ def main() -> None:
     if smoke:
         stage = STAGE.changed(max_steps=args.max_steps, warmup_steps=1, batch_size=2)
     data = ToyData(args.output, smoke)
-    questions = list(toy.ToyDataset("heldout", args.questions, SEED))
-    found = {
-        "full, as shipped": measure(starting_model("full"), "full", questions)[:2],
-        "block-causal, untrained": measure(
-            starting_model("block-causal"), "block-causal", questions
-        )[:2],
-    }
+    records = toy.ToyDataset("heldout", args.questions, SEED)
+    questions = [TuningQuestion(r.prompt, (r.waveform, 16000), r.target) for r in records]
+    found = {}
+    for name, pattern in (
+        ("full, as shipped", "full"),
+        ("block-causal, untrained", "block-causal"),
+    ):
+        found[name] = decoded(starting_model(pattern), pattern, questions)[:2]
     for pattern in CACHES:
         model = trained(pattern, stage, data, args.output)
-        found[f"{pattern}, trained"] = measure(model, pattern, questions)
+        found[f"{pattern}, trained"] = decoded(model, pattern, questions)
     text = table(found, len(questions))
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "block_causal.md").write_text(text)

@@ -3,8 +3,8 @@
     python examples/decoding_table.py                    # writes docs/results/decoding.*
     python examples/decoding_table.py --questions 39     # a quick look
 
-Measures, on held-out questions, accuracy, agreement with one token a step, positions per forward
-pass and time; then sweeps the threshold and draws what it costs and what it gains.
+Measures, on held-out questions, accuracy, agreement with one token a step, tokens per forward pass
+and time; then sweeps the threshold and draws what it costs and what it gains.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import argparse
 import json
 import platform
 import statistics
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from dllm_audio import (
     AudioDiffusionLM,
@@ -31,6 +28,7 @@ from dllm_audio import (
     LocalLeap,
     Threshold,
 )
+from dllm_audio.evaluation.tuning import Candidate, Measured, TuningQuestion, measure
 from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
 from dllm_audio.toy import FAMILIES, ToyDataset, small_model
 
@@ -50,113 +48,54 @@ CACHES = (None, "prefix", "dual")
 TAUS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
 
 
-@dataclass
-class Case:
-    """One way to decode and what came of it."""
-
-    name: str
-    cache: str | None
-    sampler: CachedParallelSampler
-    texts: list[str] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # the fastest repetition of each batch
-
-    @property
-    def label(self) -> str:
-        """Rule and cache."""
-        return f"{self.name}, {self.cache or 'no cache'}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table.
-
-    Attributes:
-        rule: commit rule.
-        cache: ``prefix``, ``dual`` or ``none``.
-        accuracy: share of answers equal to the expected text.
-        same: share of answers equal to those of the reference.
-        passes: forward passes per answer, mean.
-        positions_per_forward: response positions per forward pass, mean over answers.
-        milliseconds: decoding time per answer, audio and prompt already encoded.
-        speedup: the reference's time over this one's.
-    """
-
-    rule: str
-    cache: str
-    accuracy: float
-    same: float
-    passes: float
-    positions_per_forward: float
-    milliseconds: float
-    speedup: float
-
-
 def sampler(rule: CommitRule, cache: str | None, **options: Any) -> CachedParallelSampler:
-    """The sampler of one case."""
+    """The sampler of one way to decode."""
     return CachedParallelSampler(LENGTH, BLOCK, rule, cache=cache, **options)
 
 
-def decode(model: AudioDiffusionLM, batches: list[Any], cases: list[Case], repeats: int) -> None:
-    """Decode every batch in every way, the ways taking turns so that all see the same machine."""
-    for batch in tqdm(batches, desc="decode", unit="batch"):
-        predictor = model.prepare(
-            prompts=[question.prompt for question in batch],
-            audio=[torch.from_numpy(question.waveform) for question in batch],
-        )
-        fastest = [float("inf")] * len(cases)
-        for repeat in range(repeats):
-            for number, case in enumerate(cases):
-                begin = time.perf_counter()
-                output = case.sampler(predictor)
-                fastest[number] = min(fastest[number], time.perf_counter() - begin)
-                if repeat == 0:
-                    case.texts += model.decode(output)
-                    case.passes += output.row_nfe.tolist()
-        for case, seconds in zip(cases, fastest, strict=True):
-            case.seconds.append(seconds)
+def ways() -> tuple[list[Candidate], list[Candidate]]:
+    """The table's ways, the reference first; and those of the threshold sweep."""
+    reference = sampler(FixedQuota(LENGTH), None, eos_stop=False)
+    table = [Candidate("reference: one token a step, no EOS stop", reference)]
+    table += [Candidate(name, sampler(rule, c)) for name, rule in RULES.items() for c in CACHES]
+    credited = [sampler(Threshold(0.9), c, credit=TraceCredit()) for c in CACHES]
+    table += [Candidate("Threshold(0.9), TraceCredit", made) for made in credited]
+    sweep = [Candidate(f"{t:g}", sampler(Threshold(t), c)) for c in CACHES for t in TAUS]
+    return table, sweep
 
 
-def rows_of(cases: list[Case], targets: Sequence[str]) -> list[Row]:
-    """The table; the first case is the reference."""
-    reference, rows = cases[0], []
-    for case in cases:
-        pairs = zip(case.texts, targets, reference.texts, strict=True)
-        right, same = zip(*((text == t, text == r) for text, t, r in pairs), strict=True)
-        rows.append(
-            Row(
-                rule=case.name,
-                cache=case.cache or "none",
-                accuracy=statistics.fmean(right),
-                same=statistics.fmean(same),
-                passes=statistics.fmean(case.passes),
-                positions_per_forward=statistics.fmean(LENGTH / max(p, 1) for p in case.passes),
-                milliseconds=1e3 * sum(case.seconds) / len(targets),
-                speedup=sum(reference.seconds) / sum(case.seconds),
-            )
-        )
-    return rows
+def positions_per_pass(way: Measured) -> float:
+    """Response positions per forward pass, mean over answers; what EOS fills counts here."""
+    return statistics.fmean(LENGTH / max(passes, 1) for passes in way.passes)
 
 
-def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
+def same(way: Measured, reference: Measured) -> float:
+    """Share of answers equal to those of the reference."""
+    return statistics.fmean(a == b for a, b in zip(way.texts, reference.texts, strict=True))
+
+
+def markdown(measured: Sequence[Measured], facts: dict[str, Any]) -> str:
     """The table with what it was measured on."""
     lines = [
-        "| rule | cache | accuracy | same as reference | passes | positions per pass "
-        "| ms per answer | speed-up |",
+        "| rule | cache | accuracy | same as reference | passes | tokens a pass | ms an answer "
+        "| speed-up |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for row in rows:
+    reference = measured[0]
+    for way in measured:
         lines.append(
-            f"| {row.rule} | {row.cache} | {100 * row.accuracy:.1f} % | {100 * row.same:.1f} % "
-            f"| {row.passes:.2f} | {row.positions_per_forward:.2f} | {row.milliseconds:.2f} "
-            f"| {row.speedup:.1f}x |"
+            f"| {way.candidate.rule} | {way.candidate.cache} | {100 * way.accuracy:.1f} % "
+            f"| {100 * same(way, reference):.1f} % | {statistics.fmean(way.passes):.2f} "
+            f"| {way.tokens_per_pass:.2f} | {way.milliseconds:.2f} "
+            f"| {reference.seconds / way.seconds:.1f}x |"
         )
-    error = 100 * (rows[0].accuracy * (1 - rows[0].accuracy) / facts["questions"]) ** 0.5
+    error = 100 * (reference.accuracy * (1 - reference.accuracy) / facts["questions"]) ** 0.5
     note = (
         f"{facts['questions']} held-out questions of {facts['families']} families, batches of "
         f"{facts['batch']}, {LENGTH} response positions in blocks of {BLOCK}; standard error of an "
-        f"accuracy about {error:.1f} points. Time: {facts['machine']}, {facts['threads']} threads, "
-        f"float32, PyTorch {facts['torch']}, best of {facts['repeats']}, the strategies in turns."
+        f"accuracy about {error:.1f} points; what fills the canvas behind an answer is no token. "
+        f"Time: {facts['machine']}, {facts['threads']} threads, float32, PyTorch {facts['torch']}, "
+        f"best of {facts['repeats']}, the ways in turns."
     )
     return "\n".join([*lines, "", note, ""])
 
@@ -164,36 +103,34 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
 LABEL_GAP = 0.6  # positions per pass between two labels, at least
 
 
-def draw(sweep: list[Row], reference: Row, path: Path) -> None:
+def draw(sweep: Sequence[Measured], reference: Measured, path: Path) -> None:
     """What the threshold costs and gains: accuracy and agreement against positions per pass."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharex=True)
     measures = {
-        "accuracy": "accuracy on held-out questions, %",
-        "same": "answers equal to those of one token a step, %",
+        "accuracy on held-out questions, %": lambda way: way.accuracy,
+        "answers equal to those of one token a step, %": lambda way: same(way, reference),
     }
-    for axes, (measure, title) in zip(panels, measures.items(), strict=True):
+    for axes, (title, measure_of) in zip(panels, measures.items(), strict=True):
         for number, cache in enumerate(("none", "prefix", "dual")):
-            rows = [row for row in sweep if row.cache == cache]
-            xs = [row.positions_per_forward for row in rows]
-            ys = [100 * getattr(row, measure) for row in rows]
+            ways = [way for way in sweep if way.candidate.cache == cache]
+            xs = [positions_per_pass(way) for way in ways]
+            ys = [100 * measure_of(way) for way in ways]
             label = "no cache" if cache == "none" else f"{cache} cache"
             axes.plot(xs, ys, marker="os^"[number], markersize=4, linewidth=1, label=label)
         last = -1.0
-        for tau, x, y in zip(TAUS, xs, ys, strict=True):
+        for way, x, y in zip(ways, xs, ys, strict=True):
             if abs(x - last) < LABEL_GAP:
                 continue
             last = x
             place = {"textcoords": "offset points", "xytext": (-3, -6), "va": "top", "ha": "right"}
-            axes.annotate(f"{tau:g}", (x, y), rotation=60, fontsize=7, **place)
-        level = 100 * getattr(reference, measure)
+            axes.annotate(way.candidate.rule, (x, y), rotation=60, fontsize=7, **place)
+        level = 100 * measure_of(reference)
         axes.axhline(level, color="gray", linestyle="--", linewidth=1)
         axes.plot(
-            reference.positions_per_forward, level, "k*", markersize=10,
+            positions_per_pass(reference), level, "k*", markersize=10,
             label="one token a step, no EOS stop",
         )  # fmt: skip
         axes.set_ylim(min(60.0, *axes.get_ylim()), 102.0)
@@ -214,22 +151,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     args = parser.parse_args()
     model = AudioDiffusionLM.from_pretrained(args.model) if args.model else small_model()
-    questions = list(ToyDataset("heldout", args.questions, SEED))
-    batches = [questions[i : i + args.batch] for i in range(0, len(questions), args.batch)]
-    targets = [question.target for question in questions]
-    reference = Case("reference: one token a step, no EOS stop", None, sampler(
-        FixedQuota(LENGTH), None, eos_stop=False
-    ))  # fmt: skip
-    table = [
-        reference,
-        *(Case(n, c, sampler(rule, c)) for n, rule in RULES.items() for c in CACHES),
-        *(
-            Case("Threshold(0.9), TraceCredit", c, sampler(Threshold(0.9), c, credit=TraceCredit()))
-            for c in CACHES
-        ),
-    ]
-    sweep = [Case(f"Threshold({t:g})", c, sampler(Threshold(t), c)) for c in CACHES for t in TAUS]
-    decode(model, batches, [*table, *sweep], args.repeats)
+    records = ToyDataset("heldout", args.questions, SEED)
+    questions = [TuningQuestion(r.prompt, (r.waveform, 16000), r.target) for r in records]
+    table, sweep = ways()
+    options = {"batch_size": args.batch, "repeats": args.repeats}
+    measured = measure(model, questions, [*table, *sweep], **options)
     facts = {
         "questions": len(questions),
         "families": len(FAMILIES),
@@ -239,13 +165,21 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    rows, swept = rows_of(table, targets), rows_of([reference, *sweep], targets)[1:]
+    rows, swept = measured[: len(table)], measured[len(table) :]
     args.out.mkdir(parents=True, exist_ok=True)
-    content = {
-        "facts": facts,
-        "table": [asdict(row) for row in rows],
-        "sweep": [asdict(row) for row in swept],
-    }
+    numbers = [
+        {
+            "rule": way.candidate.rule,
+            "sampler": way.candidate.sampler.to_dict(),
+            "accuracy": way.accuracy,
+            "same": same(way, rows[0]),
+            "passes": statistics.fmean(way.passes),
+            "tokens_per_pass": way.tokens_per_pass,
+            "milliseconds": way.milliseconds,
+        }
+        for way in measured
+    ]
+    content = {"facts": facts, "ways": numbers}
     (args.out / "decoding.json").write_text(json.dumps(content, indent=1) + "\n")
     text = markdown(rows, facts)
     (args.out / "decoding.md").write_text(text)
