@@ -1,51 +1,73 @@
-"""A whole model can be copied and pickled, before it has answered and after."""
+"""Every part can be copied and pickled, before it has been used and after."""
 
 from __future__ import annotations
 
 import copy
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from dllm_audio import AudioDiffusionLM
-from dllm_audio.backbones import pack_weights
+from dllm_audio import AudioDiffusionLM, samplers
+from part_examples import EXAMPLES, exported_parts
 from small_parts import character_tokenizer, small_model
 
-Copy = Callable[[AudioDiffusionLM], AudioDiffusionLM]
+
+def through_pickle(part: Any) -> Any:
+    return pickle.loads(pickle.dumps(part))
 
 
-def through_pickle(model: AudioDiffusionLM) -> AudioDiffusionLM:
-    found: AudioDiffusionLM = pickle.loads(pickle.dumps(model))
-    return found
-
-
-def through_torch_save(model: AudioDiffusionLM) -> AudioDiffusionLM:
+def through_torch_save(part: Any) -> Any:
     file = io.BytesIO()
-    torch.save(model, file)
+    torch.save(part, file)
     file.seek(0)
-    found: AudioDiffusionLM = torch.load(file, weights_only=False)
-    return found
+    return torch.load(file, weights_only=False)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+def plain(value: Any) -> Any:
+    """What two results are compared by: tensors to the bit."""
+    if isinstance(value, torch.Tensor):
+        value = value.numpy()
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes()
+    if is_dataclass(value):
+        return [plain(getattr(value, field.name)) for field in fields(value)]
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def test_there_is_an_example_of_every_part() -> None:
+    assert {type(make().part) for make in EXAMPLES.values()} == exported_parts()
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle, through_torch_save])
-def test_a_model_can_be_copied_whether_it_has_answered_or_not(copied: Copy, packed: bool) -> None:
-    audio = [torch.sin(torch.arange(5000) * 0.2)]
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_copies_of_a_part_do_what_it_does(name: str, copied: Callable[[Any], Any]) -> None:
+    part, use = EXAMPLES[name]()
+    before = copied(part)
+    expected = plain(use(part))
+    after = copied(part)
+    for twin in (before, after, copied(after)):
+        assert type(twin) is type(part)
+        assert plain(use(twin)) == expected
+        if isinstance(part, torch.nn.Module):
+            theirs = twin.state_dict()
+            assert all(torch.equal(theirs[key], value) for key, value in part.state_dict().items())
+            assert [m.training for m in twin.modules()] == [m.training for m in part.modules()]
+    assert plain(use(part)) == expected
+
+
+def test_a_sampler_that_was_pickled_is_saved_with_its_model(tmp_path: Path) -> None:
+    """Python notes in the classes of what it pickles how that is done."""
     model = small_model(character_tokenizer())
-    if packed:
-        pack_weights(model)
-    before = copied(model)
-    expected = model.generate(audio=audio, prompts=["What?"])
-    after = copied(model)
-    again = copied(after)
-    for found in (before, after, again):
-        assert found is not model
-        answer = found.generate(audio=audio, prompts=["What?"])
-        assert torch.equal(answer.output.tokens, expected.output.tokens)
-        assert answer.texts == expected.texts
-        assert found.training == model.training
-        theirs = found.state_dict()
-        assert all(torch.equal(theirs[name], t) for name, t in model.state_dict().items())
+    pickle.dumps((model.default_sampler(), samplers.Sampler(4, 4, samplers.Threshold(0.5))))
+    model.save_pretrained(tmp_path / "model")
+    found = AudioDiffusionLM.from_pretrained(tmp_path / "model").default_sampler()
+    assert found == model.default_sampler()

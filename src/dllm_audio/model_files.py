@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def describe_sampler(sampler: Sampler | None) -> dict[str, Any] | None:
         return None
     # A subclass may choose other settings, as the named samplers do, but not another way to go.
     own = {name for cls in type(sampler).__mro__ for name in vars(cls) if cls not in _SAMPLER}
-    changed = sorted((own & vars(Sampler).keys()) - {"__init__", "__doc__", "__module__"})
+    methods = {name for name, value in vars(Sampler).items() if isroutine(value)}
+    changed = sorted((own & methods) - {"__init__"})
     if not isinstance(sampler, Sampler) or changed:
         expected = "a Sampler, whose settings say all (a commit rule of one's own is registered)"
         raise InvalidArgumentError("sampler", expected, f"{type(sampler).__name__} {changed}")

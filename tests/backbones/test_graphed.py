@@ -278,3 +278,17 @@ def test_cuda_graphs_give_the_tokens_of_the_plain_backbone(llada: LLaDA) -> None
     for _ in range(2):
         found = sampler(condition(graphed, ids, prompt_mask=mask))
         assert torch.equal(found.tokens, expected.tokens)
+
+
+@pytest.mark.cuda
+def test_a_whole_model_with_cuda_graphs_answers_and_is_pickled() -> None:
+    audio = [torch.sin(torch.arange(5000) * 0.2)]
+    plain = small_model(character_tokenizer()).eval().cuda()
+    expected = plain.generate(audio=audio, prompts=["What?"])
+    model = AudioDiffusionLM.from_parts(
+        plain.encoder, plain.adapter, GraphedBackbone(plain.backbone), plain.tokenizer,
+        sampler=plain.sampler,
+    )  # fmt: skip
+    for each in (model, model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        found = each.generate(audio=audio, prompts=["What?"])
+        assert torch.equal(found.output.tokens, expected.output.tokens)

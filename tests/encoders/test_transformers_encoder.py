@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from dllm_audio.errors import (
     ShapeError,
 )
 from dllm_audio.parts import build, describe
+from dllm_audio.training import LoRASettings, attach_lora
 
 RAW = {
     "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24,
@@ -377,3 +379,40 @@ def test_errors_name_the_argument() -> None:
     for count in (0, 501):
         with pytest.raises(InvalidArgumentError, match="lengths: expected 25 to 500 steps"):
             encoder(torch.zeros(1, 500), torch.tensor([count]))
+
+
+class Added(TransformersEncoder):
+    """With a layer and a setting of its own."""
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self.scale, self.layer = 3.0, torch.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_pickle_holds_the_encoder_and_what_a_subclass_adds(kind: str) -> None:
+    encoder = Added(*parts(kind), trainable=True).bfloat16()
+    encoder.model.eval()
+    features = encoder.features(clips(6000))
+    expected = encoder(*features)  # from now on transformers' hooks are in the model
+    twin = pickle.loads(pickle.dumps(encoder))
+    assert (type(twin), twin.scale, twin.trainable) == (Added, 3.0, True)
+    assert [module.training for module in twin.modules()] == [m.training for m in encoder.modules()]
+    for ours, theirs in zip(
+        (*encoder.named_parameters(), *encoder.named_buffers()),
+        (*twin.named_parameters(), *twin.named_buffers()),
+        strict=True,
+    ):
+        assert ours[0] == theirs[0]
+        assert ours[1].requires_grad == theirs[1].requires_grad
+        assert torch.equal(ours[1], theirs[1])
+    assert torch.equal(twin(*features).last_hidden_state, expected.last_hidden_state)
+
+
+def test_a_model_with_layers_put_in_is_not_pickled_as_one_without() -> None:
+    encoder = TransformersEncoder(*parts("hubert-layer"))
+    attach_lora(encoder, LoRASettings(rank=2, targets=("q_proj",)))
+    with pytest.raises(InvalidArgumentError, match=r"to be pickled, got .*lora_A"):
+        pickle.dumps(encoder)
+    assert copy.deepcopy(encoder).state_dict().keys() == encoder.state_dict().keys()

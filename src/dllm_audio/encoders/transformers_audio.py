@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from ..weights import resolve_directory
 from .config import config_from, plain_config
 from .framing import framing_of
 from .from_transformers import new_extractor, new_model, read_extractor, read_model
+from .stored import StoredModel
 
 
 @register("encoder", "transformers")
@@ -36,6 +38,7 @@ class TransformersEncoder(nn.Module):
     not depend on its batch: models that were trained with an attention mask get one, all others
     encode rows of equal length together (a fixed window makes all of them equal).  AST's frames
     are patches over time and frequency; each of them counts, whatever the length of the clip.
+    Hooks are not pickled.
 
     Args:
         model: of transformers, with hidden states; of a model that also decodes, its encoder.
@@ -148,6 +151,19 @@ class TransformersEncoder(nn.Module):
             got = type(self.feature_extractor).__name__
             raise InvalidArgumentError("feature_extractor", "a class of transformers", got)
         return config
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TransformersEncoder:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        every = vars(nn.Module()).keys()
+        held = {name: value for name, value in vars(self).items() if name not in every}
+        held |= dict(self.named_parameters(recurse=False)) | dict(self.named_children())
+        held |= {"model": StoredModel.of(self.model), "training": self.training}
+        return _restored, (type(self), held)
 
     @property
     def hidden_size(self) -> int:
@@ -303,3 +319,11 @@ class TransformersEncoder(nn.Module):
             got = f"{min(steps)} to {max(steps)}"
             raise InvalidArgumentError("lengths", f"{least} to {most} steps", got)
         return steps
+
+
+def _restored(cls: type[TransformersEncoder], held: Mapping[str, Any]) -> TransformersEncoder:
+    encoder = cls.__new__(cls)
+    nn.Module.__init__(encoder)
+    for name, value in held.items():
+        setattr(encoder, name, value.model() if isinstance(value, StoredModel) else value)
+    return encoder

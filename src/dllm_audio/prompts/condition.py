@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -87,19 +88,17 @@ def condition(
     prompt = splice(embeds, prompt_mask, placed)
     length = prompt.mask.shape[1]
 
-    def without_text() -> SplicedPrompt:
-        masks = backbone.embed(torch.full_like(prompt_ids, mask_token_id))
-        return splice(masks, prompt_mask, placed, length)
-
-    def without_audio() -> SplicedPrompt:
-        return splice(embeds, prompt_mask, length=length)
-
-    variants = {"text": without_text}
+    masks = torch.full_like(prompt_ids, mask_token_id)
+    variants = {"text": partial(_embedded, backbone, masks, prompt_mask, placed, length)}
     if audio is not None:
-        variants["audio"] = without_audio
+        variants["audio"] = partial(splice, embeds, prompt_mask, length=length)
     causal = getattr(backbone.config, "causal_block_length", None) is not None
     made = BlockCausalPredictor if causal else ConditionedPredictor
     return made(backbone, prompt, response_mask, mask_token_id, eos_token_id, variants)
+
+
+def _embedded(backbone: Backbone, ids: Tensor, *places: Any) -> SplicedPrompt:
+    return splice(backbone.embed(ids), *places)
 
 
 def _placed(
