@@ -1,5 +1,6 @@
 """Records, their validation, and batches of them."""
 
+from .arrow import ArrowRows, read_arrow
 from .audio_check import CheckedAudio, check_audio
 from .collate import IGNORED, DiffusionCollator, EosPadding, PreferenceCollator
 from .dataset import RecordDataset, number_apart
@@ -20,6 +21,7 @@ from .rows import ExampleParser, PreferenceParser, TranscriptionParser, parse_ro
 __all__ = [
     "ASR_INSTRUCTIONS",
     "IGNORED",
+    "ArrowRows",
     "AudioSource",
     "CheckedAudio",
     "DiffusionCollator",
@@ -44,5 +46,6 @@ __all__ = [
     "encoder_key",
     "number_apart",
     "parse_rows",
+    "read_arrow",
     "stored_encoder_output",
 ]

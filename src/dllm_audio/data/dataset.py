@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..errors import DataError
 from ..files import read_rows
+from .arrow import ArrowRows
 from .fields import Row
 from .records import Record
 from .rows import Parser
@@ -82,15 +83,10 @@ class RecordDataset(Dataset[Record]):
             parser: from a row to a record.
             root: folder that relative audio paths start from.
         """
-        from datasets import Audio
-
-        for name, feature in dataset.features.items():
-            if isinstance(feature, Audio):
-                dataset = dataset.cast_column(name, Audio(decode=False))
         info = dataset.info
         names = (info.dataset_name or "dataset", info.config_name, dataset.split)
         source = "/".join(str(name) for name in names if name and name != "default")
-        return cls(dataset, parser, source, root)
+        return cls(ArrowRows(dataset, source), parser, source, root)
 
     def __len__(self) -> int:
         return len(self.indices)

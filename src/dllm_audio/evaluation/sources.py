@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, MissingDependencyError
+from ..errors import DataError
 from ..files import read_rows
 from .scoring import Row
 
@@ -136,7 +136,7 @@ def open_source(
     if not path.exists():
         raise DataError(f"{path}: expected a file, a folder or a hub data set (owner/name)")
     if path.is_dir() or path.suffix == ".parquet":
-        return _datasets_source(path, audio_root, split)
+        return _arrow_source(path, audio_root, split)
     if path.suffix not in _SUFFIXES:
         raise DataError(f"{path}: expected {', '.join(_SUFFIXES)} or .parquet")
     rows = read_rows(path)
@@ -150,57 +150,31 @@ def _checksum(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()[:16]
 
 
-def _import_datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingDependencyError("datasets", "reading hub data sets", "train") from error
-    return datasets
+def _arrow_source(path: Path, audio_root: str | Path | None, split: str | None) -> Source:
+    from ..data import read_arrow
 
-
-def _reason(error: BaseException) -> str:
-    """The first line of what went wrong; ``datasets`` wraps that in errors that do not tell it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _without_decoding(dataset: Any, root: Path | None, description: str, revision: str) -> Source:
-    datasets = _import_datasets()
-    columns = [n for n, f in dataset.features.items() if isinstance(f, datasets.Audio)]
-    for name in columns:
-        dataset = dataset.cast_column(name, datasets.Audio(decode=False))
-    if not len(dataset):
-        raise DataError(f"{description}: holds no rows")
-    facts = dataset.remove_columns(columns)
-    fields = tuple(dict.fromkeys([*columns, *AUDIO_FIELDS]))
-    return Source(dataset, facts, root, description, revision, fields)
-
-
-def _datasets_source(path: Path, audio_root: str | Path | None, split: str | None) -> Source:
-    datasets = _import_datasets()
-    try:
-        if path.suffix == ".parquet":
-            loaded = datasets.load_dataset("parquet", data_files=str(path), split="train")
-        elif (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-            loaded = datasets.load_from_disk(str(path))
-        else:
-            loaded = datasets.load_dataset(str(path))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{path}: cannot be read as a data set ({_reason(error)})") from error
-    if isinstance(loaded, dict):
-        loaded = _choose_split(loaded, split, str(path))
     root = Path(audio_root) if audio_root is not None else path if path.is_dir() else path.parent
     # pyarrow's own fingerprint changes with the process; the rows' names and count do not.
-    return _without_decoding(loaded, root, str(path), _folder_checksum(path))
+    return _undecoded(read_arrow(path, split=split), root, str(path), _folder_checksum(path))
 
 
-def _choose_split(loaded: Mapping[str, Any], split: str | None, where: str) -> Any:
-    if split is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
-    if split is None or split not in loaded:
-        raise DataError(f"{where}: expected one of the splits {', '.join(loaded)}, got {split}")
-    return loaded[split]
+def _hub_source(hub: HubDataset, split: str | None) -> Source:
+    from ..data import read_arrow
+
+    split = split or hub.split
+    description = f"{hub.path} ({hub.config + ', ' if hub.config else ''}{split})"
+    found = read_arrow(hub.path, name=hub.config, split=split, revision=hub.revision)
+    return _undecoded(found, None, description, _commit(found, hub))
+
+
+def _undecoded(dataset: Any, root: Path | None, description: str, revision: str) -> Source:
+    from ..data import ArrowRows
+
+    rows = ArrowRows(dataset, description)
+    if not len(rows):
+        raise DataError(f"{description}: holds no rows")
+    fields = tuple(dict.fromkeys([*rows.audio_columns, *AUDIO_FIELDS]))
+    return Source(rows, rows.without_audio(), root, description, revision, fields)
 
 
 def _folder_checksum(path: Path) -> str:
@@ -208,17 +182,6 @@ def _folder_checksum(path: Path) -> str:
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     listing = [(f.relative_to(path.parent).as_posix(), f.stat().st_size) for f in files]
     return _checksum(json.dumps(listing).encode())
-
-
-def _hub_source(hub: HubDataset, split: str | None) -> Source:
-    datasets = _import_datasets()
-    split = split or hub.split
-    description = f"{hub.path} ({hub.config + ', ' if hub.config else ''}{split})"
-    try:
-        loaded = datasets.load_dataset(hub.path, hub.config, split=split, revision=hub.revision)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"{description}: cannot be loaded ({_reason(error)})") from error
-    return _without_decoding(loaded, None, description, _commit(loaded, hub))
 
 
 def _commit(dataset: Any, hub: HubDataset) -> str:

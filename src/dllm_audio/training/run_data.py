@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from ..data import (
     check_audio,
     check_positions,
     number_apart,
+    read_arrow,
 )
 from ..data import audio_positions as positions_of
 from ..data.rows import Parser
@@ -52,7 +52,7 @@ class DataConfig:
 
     Args:
         train: JSON or JSON Lines files, or Hugging Face data sets as objects
-            ``{"dataset": id, "split": ..., "name": ...}``.
+            ``{"dataset": id, "split": ...}``, with ``name`` and ``revision`` where needed.
         evaluation: one file or data set, or None.
         root: folder that relative audio paths start from; None: the file's own.
         on_unreadable: ``raise`` or ``skip``, for audio that cannot be read.
@@ -106,13 +106,8 @@ class DataConfig:
         """The rows of ``evaluation`` or of one entry of ``train``."""
         if isinstance(source, str):
             return RecordDataset.from_file(source, parser, self.root)
-        from datasets import load_dataset, load_from_disk
-
-        options = {k: v for k, v in source.items() if k != "dataset"}
-        if (Path(source["dataset"]) / "dataset_dict.json").is_file():  # of save_to_disk
-            found = load_from_disk(source["dataset"])[options["split"]]
-        else:
-            found = load_dataset(source["dataset"], **options)
+        options = {name: source.get(name) for name in ("name", "split", "revision")}
+        found = read_arrow(source["dataset"], **options)
         return RecordDataset.from_datasets(found, parser, self.root)
 
 
@@ -231,7 +226,8 @@ def load_data(
 
 def _is_source(source: Any) -> bool:
     # Without a split, datasets gives all of them at once.
-    named = isinstance(source, Mapping) and {"dataset", "split"} <= source.keys()
+    known = {"dataset", "split", "name", "revision"}
+    named = isinstance(source, Mapping) and {"dataset", "split"} <= source.keys() <= known
     return isinstance(source, str) or named
 
 
