@@ -92,13 +92,14 @@ def parse(description: str, recipe: str, stages: Sequence[Planned], run: str) ->
     made.add_argument(
         "--stage", default=run, choices=[*numbers, "all"],
         help=f"which stage to run (default: {run}); each starts from the one before, which "
-        "must be complete",
+        f"must be complete, in the folder of the run or else in {Path('runs') / recipe}",
     )  # fmt: skip
     made.add_argument(
         "--max-steps", type=int, help="stop each stage after so many steps (2: a smoke test)"
     )
     made.add_argument("--seed", type=int, default=0, help="of weights, order, noise and dropout")
     args = made.parse_args()
+    args.whole = args.output or Path("runs") / recipe
     if args.output is None:  # a smoke test must not be taken for the real run
         suffix = "" if args.max_steps is None else f"-{args.max_steps}-steps"
         args.output = Path("runs") / f"{recipe}{suffix}"
@@ -143,14 +144,23 @@ def train_stage(
         print(f"{stage.name}: complete, in {folder}")
         return load_stage(foundation(), stage, folder)
     gc.collect()
-    previous = None if stage.starts_from is None else args.output / stage.starts_from
+    previous = stage_before(stage, args)
     model = assemble(foundation(), stage, args.seed, previous)
-    print(f"{stage.name}: {count_parameters(model)}", flush=True)
+    start = "" if previous is None else f", starts from {previous}"
+    print(f"{stage.name}: {count_parameters(model)}{start}", flush=True)
     steps = stage.optimization.max_steps
     settings = LoopSettings(save_steps=max(steps // 10, 1), eval_steps=max(steps // 5, 1))
     run_stage(stage, model, learns_from(), folder, seed=args.seed, settings=settings)
     print(f"{stage.name}: try dllm-audio answer --model {folder}")
     return model.eval()
+
+
+def stage_before(stage: Stage, args: argparse.Namespace) -> Path | None:
+    """The folder that a stage starts from: of this run, or else of the run of all steps."""
+    if stage.starts_from is None:
+        return None
+    own, whole = args.output / stage.starts_from, args.whole / stage.starts_from
+    return whole if is_complete(whole) and not is_complete(own) else own
 
 
 def evaluate(model: AudioDiffusionLM, data: ToyData, folder: Path) -> dict[str, float]:

@@ -103,7 +103,7 @@ def learn() -> Tensor:
     config = LLaDAConfig(vocab_size=50, mask_token_id=49, eos_token_id=48)
     predictor = condition(LLaDA(config), torch.tensor([[1, 2, 3]]))
     x_0, t = torch.ones(1, 4, dtype=torch.long), torch.tensor([0.5])
-    masked = mask_tokens(x_0, t, 49)
+    masked = mask_tokens(x_0, t, config.mask_token_id)
     loss = MaskedDiffusionLoss(LinearSchedule())(predictor, x_0, masked.mask, t).loss
     masks, ratios = draw_masks(torch.ones(1, 4, dtype=torch.bool), 4)
     elbo = estimate_elbo(predictor, x_0, masks, ratios)

@@ -112,6 +112,7 @@ X, T = torch.zeros(2, 3, dtype=torch.long), torch.tensor([0.5, 0.5])
         ("eps", lambda: sample_times(2, eps=0.0)),
         ("eps", lambda: sample_times(2, eps=1.0)),
         ("batch_size", lambda: sample_times(-1)),
+        ("mask_token_id", lambda: mask_tokens(X, T, None)),
         ("x_0", lambda: mask_tokens(X[0], T, MASK)),
         ("t", lambda: mask_tokens(X, T[:1], MASK)),
         ("t", lambda: mask_tokens(X, torch.tensor([0.5, 1.1]), MASK)),

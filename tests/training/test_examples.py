@@ -58,6 +58,20 @@ def test_all_stages_of_diffa2(start, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert "stage1 holds a run with other settings" in capsys.readouterr().err
 
 
+def test_a_shortened_stage_starts_from_a_whole_one(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert start("diffa2_sft", "--stage", 2, "--max-steps", 2) == 1
+    assert "diffa2-2-steps/stage1/final: " in capsys.readouterr().err
+    assert start("diffa2_sft", "--stage", 1, "--max-steps", 2, "--output", "runs/diffa2") == 0
+    assert start("diffa2_sft", "--stage", 2, "--max-steps", 2) == 0
+    assert "starts from runs/diffa2/stage1\n" in capsys.readouterr().out
+    assert start("diffa2_sft", "--stage", 1, "--max-steps", 3) == 0
+    assert start("diffa2_sft", "--stage", 2, "--max-steps", 3) == 0  # its own comes first
+    assert "starts from runs/diffa2-3-steps/stage1\n" in capsys.readouterr().out
+
+
 def test_both_stages_of_diffa(start, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert start("diffa_stage2", "--max-steps", 2, "--output", tmp_path) == 1
     assert "run this stage first" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -144,6 +145,41 @@ def test_positions_of_audio_are_those_of_the_model(name: str, samples: int) -> N
     encoded = model.encoder(torch.zeros(1, 80, 40), frames)
     expected = int(model.adapter(encoded).lengths[0])
     assert audio_positions(shared, stage)(samples / 16000) == expected
+
+
+# Data sets of Hugging Face in folders.
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_folder_of_save_to_disk_trains(tmp_path: Path, split: str | None) -> None:
+    rows = [row(tmp_path, "a0"), row(tmp_path, "a1", answer="three")]
+    held = datasets.Dataset.from_list(rows[:1])
+    held.save_to_disk(tmp_path / "held")
+    saved: Any = datasets.Dataset.from_list(rows)  # paths start from the folder
+    if split is not None:
+        saved = datasets.DatasetDict({"train": saved, "other": held})
+    saved.save_to_disk(tmp_path / "saved")
+    for name in ("a0", "a1"):
+        wav(tmp_path / "saved" / f"{name}.wav", 0.2)
+    source = {"dataset": str(tmp_path / "saved")} | ({} if split is None else {"split": split})
+    held_out = {"dataset": str(tmp_path / "held")}
+    config = run_file(tmp_path, {"a": rows})
+    wav(tmp_path / "held" / "a0.wav", 0.2)
+    qa = DataConfig([source], held_out)
+    data = replace(config, data={"qa": qa}).load_data(STAGE, foundation())
+    assert [record.target for record in data.train] == ["one two", "three"]
+    assert data.evaluation is not None
+    assert [record.target for record in data.evaluation] == ["one two"]
+
+
+def test_splits_of_a_folder_are_named(tmp_path: Path) -> None:
+    made = datasets.Dataset.from_list([row(tmp_path, "a0")])
+    datasets.DatasetDict({"a": made, "b": made}).save_to_disk(tmp_path / "saved")
+    whole = {"dataset": str(tmp_path / "saved")}
+    for source in (whole, {**whole, "split": "c"}):
+        config = DataConfig([source])
+        with pytest.raises(DataError, match=r"saved: expected one of the splits a, b, got"):
+            config.read(source, config.parser("qa"))
 
 
 # Several processes.

@@ -57,7 +57,7 @@ def sample_times(
 def mask_tokens(
     x_0: Tensor,
     t: Tensor,
-    mask_token_id: int,
+    mask_token_id: int | None,
     maskable: Tensor | None = None,
     generator: Generators = None,
     schedule: NoiseSchedule | None = None,
@@ -67,7 +67,7 @@ def mask_tokens(
     Args:
         x_0: ``[B, R]`` int64 clean tokens.
         t: ``[B]`` times in [0, 1].
-        mask_token_id: what a masked token becomes.
+        mask_token_id: what a masked token becomes; a config that has none gives an error.
         maskable: ``[B, R]`` bool, True = may be masked; None: all.
         generator: one for the batch, or one a row (then a row does not depend on its batch).
         schedule: None is :class:`.LinearSchedule`: masked with probability t.
@@ -77,7 +77,8 @@ def mask_tokens(
 
     Raises:
         ShapeError: sizes that disagree.
-        InvalidArgumentError: a time outside [0, 1], or generators that do not match the rows.
+        InvalidArgumentError: no mask id, a time outside [0, 1], or generators that do not match
+            the rows.
 
     Example:
         >>> out = mask_tokens(torch.arange(6).view(1, 6), torch.tensor([1.0]), mask_token_id=9)
@@ -95,6 +96,8 @@ def mask_tokens(
         raise ShapeError("maskable", f"{list(x_0.shape)}", list(maskable.shape))
     if not bool(((t >= 0) & (t <= 1)).all()):
         raise InvalidArgumentError("t", "times in [0, 1]", t.tolist())
+    if mask_token_id is None:
+        raise InvalidArgumentError("mask_token_id", "the id of the mask", None)
     schedule = LinearSchedule() if schedule is None else schedule
     uniform = _uniform(x_0, generator)
     mask = uniform < (1 - schedule.alpha(t))[:, None].to(uniform)

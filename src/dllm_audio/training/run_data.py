@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,9 +53,12 @@ class DataConfig:
 
     Args:
         train: JSON or JSON Lines files, or Hugging Face data sets as objects
-            ``{"dataset": id, "split": ...}``, with ``name`` and ``revision`` where needed.
+            ``{"dataset": id, "split": ...}``, with ``name`` and ``revision`` where needed; of a
+            Parquet file or a folder that ``save_to_disk`` wrote, the ``split`` where there are
+            several.
         evaluation: one file or data set, or None.
-        root: folder that relative audio paths start from; None: the file's own.
+        root: folder that relative audio paths start from; None: the file's own, or that of the
+            data set.
         on_unreadable: ``raise`` or ``skip``, for audio that cannot be read.
         index: file in which the check of the audio is remembered.
         max_seconds: longer clips count as unreadable; null: what the encoder hears at once.
@@ -108,7 +112,8 @@ class DataConfig:
             return RecordDataset.from_file(source, parser, self.root)
         options = {name: source.get(name) for name in ("name", "split", "revision")}
         found = read_arrow(source["dataset"], **options)
-        return RecordDataset.from_datasets(found, parser, self.root)
+        folder = source["dataset"] if Path(source["dataset"]).is_dir() else None
+        return RecordDataset.from_datasets(found, parser, self.root or folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +230,12 @@ def load_data(
 
 
 def _is_source(source: Any) -> bool:
-    # Without a split, datasets gives all of them at once.
-    known = {"dataset", "split", "name", "revision"}
-    named = isinstance(source, Mapping) and {"dataset", "split"} <= source.keys() <= known
-    return isinstance(source, str) or named
+    if not isinstance(source, Mapping):
+        return isinstance(source, str)
+    name, known = source.get("dataset"), {"dataset", "split", "name", "revision"}
+    if not isinstance(name, str) or not source.keys() <= known:
+        return False
+    return "split" in source or Path(name).exists()  # of the hub, datasets gives all at once
 
 
 def _is_positive(value: Any) -> bool:
