@@ -45,17 +45,24 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .prompts import condition as condition
     from .protocols import MaskPredictor as MaskPredictor
     from .samplers import KLASS as KLASS
+    from .samplers import WINO as WINO
     from .samplers import BlockSampler as BlockSampler
     from .samplers import CachedParallelSampler as CachedParallelSampler
     from .samplers import ClassifierFreeGuidance as ClassifierFreeGuidance
+    from .samplers import Editing as Editing
+    from .samplers import EditingSampler as EditingSampler
     from .samplers import EntropyBound as EntropyBound
     from .samplers import Factor as Factor
     from .samplers import FixedQuota as FixedQuota
     from .samplers import LocalLeap as LocalLeap
     from .samplers import LowConfidenceSampler as LowConfidenceSampler
     from .samplers import Prophet as Prophet
+    from .samplers import Remasking as Remasking
+    from .samplers import RemaskingSampler as RemaskingSampler
+    from .samplers import RevisingRule as RevisingRule
     from .samplers import Threshold as Threshold
     from .samplers import TimestepQuota as TimestepQuota
+    from .samplers import WINOSampler as WINOSampler
 
 __version__ = "0.2.0"
 
@@ -96,6 +103,13 @@ _EXPORTS: dict[str, str] = {
     "EntropyBound": "samplers",
     "LocalLeap": "samplers",
     "KLASS": "samplers",
+    "WINO": "samplers",
+    "Editing": "samplers",
+    "EditingSampler": "samplers",
+    "Remasking": "samplers",
+    "RemaskingSampler": "samplers",
+    "RevisingRule": "samplers",
+    "WINOSampler": "samplers",
     "Prophet": "samplers",
     "ClassifierFreeGuidance": "samplers",
     "AudioDiffusionLM": "model",

@@ -100,10 +100,17 @@ class Trace:
         step: ``[B, R]`` int64 forward pass (0-based) at which the position was committed;
             -1 where it was given from the start or filled with EOS behind an early stop.
         confidence: ``[B, R]`` float32 confidence at that step; NaN where ``step`` is -1.
+        drafts: ``[S, B, R]`` int64 the responses after every pass, where tokens may be taken back:
+            a position can be committed several times then, and ``step`` tells the last one. None
+            where what is committed stays.
+        draft_confidence: ``[S, B, R]`` float32 confidence at which what stood there had been
+            committed; NaN where nothing had. None as above.
     """
 
     step: Tensor
     confidence: Tensor
+    drafts: Tensor | None = None
+    draft_confidence: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,11 @@ class KVCache(Protocol):
     (left-padded), then the response.
     """
 
+    @property
+    def length(self) -> int:
+        """Slots L."""
+        ...
+
     def write(self, layer: int, slots: Tensor | None, keys: Tensor, values: Tensor) -> None:
         """Store ``[B, H_kv, Q, d]`` keys and values at ``slots [Q]`` (None: at all slots)."""
         ...
@@ -320,6 +325,33 @@ class BlockCausalPredictor(CacheablePredictor, Protocol):
             window: see there.
             with_prompt: compute the prompt before the window, as the first pass on a cache does.
         """
+        ...
+
+
+@runtime_checkable
+class ShadowingPredictor(CacheablePredictor, Protocol):
+    """A cacheable predictor that can judge what stands at a position without seeing it."""
+
+    def shadowed(
+        self,
+        x_t: Tensor,
+        block: tuple[int, int],
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, C, V]`` of a block, and of the shadow of each of its positions.
+
+        Args:
+            x_t: ``[B, R]`` int64, the whole response as it stands.
+            block: response positions ``[start, end)``, C of them.
+            cache: from ``new_cache(R, shadow_slots)``.
+            window: ``[Q]`` consecutive response positions to compute; None: everything.
+        """
+        ...
+
+    def new_cache(self, response_length: int, shadow_slots: int = 0) -> KVCache:
+        """A cache with room for the shadow of the longest block."""
         ...
 
 

@@ -151,7 +151,7 @@ def sampler_of(rule: CommitRule | None, length: int, **options: object) -> Cache
     )  # fmt: skip
 
 
-SURE = [[0.95, 0.8, 0.5, 0.92, 0.6, 0.3, 0.85]]
+SURE = [[0.95, 0.801, 0.5, 0.92, 0.6, 0.3, 0.85]]  # none on a bound, where rounding decides
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ SURE = [[0.95, 0.8, 0.5, 0.92, 0.6, 0.3, 0.85]]
         (Threshold(0.9), [[0, 3], [6], [1], [4], [2], [5]]),
         (Threshold(0.9, decay=0.1), [[0, 3], [1, 6], [4], [2], [5]]),  # 0.9, 0.8, 0.7, 0.6, 0.5
         (Threshold(2.0), [[0], [3], [6], [1], [4], [2], [5]]),
-        # 0.95; 0.92 >= 2/3; 0.85 >= 3/4; 0.8 >= 4/5 (as floats 0.8 >= 0.8); 0.6 < 5/6.
+        # 0.95; 0.92 >= 2/3; 0.85 >= 3/4; 0.801 >= 4/5; 0.6 < 5/6.
         # Then 0.6; 0.5 < 2/3 stops. Then 0.5 and the last one.
         (Factor(1.0), [[0, 1, 3, 6], [4], [2, 5]]),
         (Factor(1.0, commit_last=False), [[0, 1, 3, 6], [4], [2], [5]]),

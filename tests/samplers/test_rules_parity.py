@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_audio import KLASS, CachedParallelSampler, EntropyBound, LLaDA, LLaDAConfig, Prophet
+from dllm_audio import (
+    KLASS,
+    CachedParallelSampler,
+    EditingSampler,
+    EntropyBound,
+    LLaDA,
+    LLaDAConfig,
+    Prophet,
+    RemaskingSampler,
+    WINOSampler,
+)
 from dllm_audio.samplers import Sampler
 from dllm_audio.weights import load_weights
 from parity import load_golden, load_golden_json
@@ -109,3 +119,40 @@ def test_entropy_bound(case: dict) -> None:
 def test_position_biased_entropy_bound(case: dict) -> None:
     rule = EntropyBound(case["gamma"], case["position_lambda"])
     check(case, sampler_of(case, rule, steps=case["max_nfe"]))
+
+
+@cases("wino")
+def test_wino(case: dict) -> None:
+    lengths = case["gen_length"], case["block_length"]
+    check(case, WINOSampler(*lengths, case["threshold"], case["threshold_back"]))
+
+
+@cases("joint")
+def test_editing(case: dict) -> None:
+    sampler = EditingSampler(
+        case["gen_length"],
+        case["block_length"],
+        case["threshold"],
+        case["edit_threshold"],
+        case["max_post_edit_steps"],
+        case["penalty_lambda"],
+        context=case["context"],
+    )
+    check(case, sampler)
+
+
+@cases("remdm_llada")
+def test_remasking(case: dict) -> None:
+    """With EOS stop the original leaves what is behind the end as it stands; ours is EOS."""
+    sampler = RemaskingSampler(
+        case["gen_length"], case["block_length"], case["remask_number"], eos_stop=case["eos_stop"]
+    )
+    expected = answer_of(case)
+    if case["eos_stop"]:
+        ended = (expected == case["eos_token_id"]).cumsum(-1) > 0
+        expected = expected.masked_fill(ended, case["eos_token_id"])
+    batch = batch_of(case)
+    for predictor, row in ((batch.alone(1), 0), (batch.together(), 1)):
+        output = sampler(predictor)
+        assert output.tokens[row].tolist() == expected.tolist()
+        assert output.row_nfe[row] <= case["nfe"]

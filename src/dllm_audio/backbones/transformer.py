@@ -41,6 +41,7 @@ class DiffusionTransformer(PreTrainedModel):
     config_class = TransformerConfig
     supports_gradient_checkpointing = True
     logit_shift: ClassVar[int] = 0
+    takes_visible: ClassVar[bool] = True
     names: ClassVar[Names]
     config: TransformerConfig
 

@@ -85,6 +85,11 @@ class BlockCausalPredictor(ConditionedPredictor):
             return self._block_by_block(x_t, wanted, int(computed[0]), cache, from_prompt)
         return self._at_once(x_t, wanted, computed, cache, from_prompt)
 
+    @property
+    def can_shadow(self) -> bool:
+        """No: a shadow would have to see the blocks behind its own."""
+        return False
+
     def hidden_given_clean(self, x_t: Tensor, x_0: Tensor) -> Tensor:
         """States ``[B, R, D]`` of ``x_t`` where each block sees the clean blocks before it.
 

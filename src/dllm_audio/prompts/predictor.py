@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..protocols import Backbone, CachingBackbone, KVCache, hidden_states
+from .shadow import states_with_shadow
 from .splice import SplicedPrompt
 
 
@@ -134,6 +135,35 @@ class ConditionedPredictor:
         before = (columns < 0)[None, :, None]
         return torch.where(before, self.prompt.embeds[:, -1:].to(embeds.dtype), embeds)
 
+    @property
+    def can_shadow(self) -> bool:
+        """Whether single positions can be hidden from others, as :meth:`shadowed` needs it."""
+        return getattr(self.backbone, "takes_visible", False) and self.logit_shift == 0
+
+    def shadowed(
+        self,
+        x_t: Tensor,
+        block: tuple[int, int],
+        *,
+        cache: KVCache | None = None,
+        window: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of a block and of its shadow, ``[B, C, V]`` each, in one pass.
+
+        A position's shadow sees everything but what stands at that position.
+
+        Args:
+            x_t: ``[B, R]`` int64, the whole response as it stands.
+            block: response positions ``[start, end)``, C of them.
+            cache: from :meth:`new_cache` with ``shadow_slots``.
+            window: as for a call; the block must lie inside it.
+        """
+        self._check(x_t)
+        layout = self._layout_of(x_t.shape[1])
+        states = states_with_shadow(self, x_t, layout, block, cache, window)
+        logits, shadow = self.head(states).chunk(2, dim=1)
+        return logits, shadow
+
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states."""
         return self.backbone.head(hidden)
@@ -160,11 +190,17 @@ class ConditionedPredictor:
         if token_ids is not None:
             check_ids(argument, token_ids, self.backbone)
 
-    def new_cache(self, response_length: int) -> KVCache:
-        """A cache for the prompt and a response of that length; see :attr:`can_cache`."""
+    def new_cache(self, response_length: int, shadow_slots: int = 0) -> KVCache:
+        """A cache for the prompt and a response of that length; see :attr:`can_cache`.
+
+        Args:
+            response_length: R.
+            shadow_slots: for :meth:`shadowed`, as many as the longest block has positions.
+        """
         self._check_length("response_length", response_length)
         backbone = cast(CachingBackbone, self.backbone)
-        return backbone.new_cache(self.batch_size, self.prompt_length + response_length)
+        length = self.prompt_length + response_length + shadow_slots
+        return backbone.new_cache(self.batch_size, length)
 
     def select(self, rows: Tensor) -> ConditionedPredictor:
         """The predictor of the chosen batch rows ``[B']`` int64, without a host synchronization."""

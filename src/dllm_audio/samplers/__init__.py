@@ -19,8 +19,18 @@ from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
 from .lengths import LengthRule, response_mask
 from .loop import Sampler
-from .named import BlockSampler, CachedParallelSampler, LowConfidenceSampler, from_dict
+from .named import (
+    BlockSampler,
+    CachedParallelSampler,
+    EditingSampler,
+    LowConfidenceSampler,
+    RemaskingSampler,
+    WINOSampler,
+    from_dict,
+)
 from .presets import PRESETS, preset
+from .revising import Draft, RevisingRule, Revision
+from .revisions import WINO, Editing, Remasking
 from .starting import deliberate, infilling_start, remask, token_confidence
 from .state import DecodingStep
 from .streaming import stream_to
@@ -29,6 +39,7 @@ from .watching import KLASS, Prophet
 __all__ = [
     "KLASS",
     "PRESETS",
+    "WINO",
     "BlockSampler",
     "CachePolicy",
     "CachedParallelSampler",
@@ -37,6 +48,9 @@ __all__ = [
     "CommitRule",
     "CommitState",
     "DecodingStep",
+    "Draft",
+    "Editing",
+    "EditingSampler",
     "EntropyBound",
     "Factor",
     "FixedQuota",
@@ -45,11 +59,16 @@ __all__ = [
     "LocalLeap",
     "LowConfidenceSampler",
     "Prophet",
+    "Remasking",
+    "RemaskingSampler",
+    "RevisingRule",
+    "Revision",
     "Sampler",
     "SamplingOptions",
     "Threshold",
     "TimestepQuota",
     "TraceCredit",
+    "WINOSampler",
     "choose_among",
     "deliberate",
     "from_dict",

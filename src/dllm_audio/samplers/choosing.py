@@ -22,9 +22,9 @@ from .confidence import (
     TraceCredit,
     best_token,
     entropy,
+    fine_probability,
     gap,
     margin,
-    probability,
     widen,
 )
 from .guidance import ClassifierFreeGuidance
@@ -232,26 +232,29 @@ class Chooser:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Tokens, their confidence and, where needed, the entropy, each ``[N, M]``.
 
-        In float32 (float64 stays float64). The mask id stays in the normalization, as in the
-        reference implementation, but is never chosen.
+        In float32 (float64 stays float64), but for probabilities, which :func:`.fine_probability`
+        tells apart. The mask id stays in the normalization, as in the reference implementation,
+        but is never chosen.
         """
         if noise is None:
             chosen, tokens = best_token(logits, self._mask_id)
         else:
             _, tokens = best_token(logits.double() + noise, self._mask_id)
             chosen = logits.gather(-1, tokens)
-        sureness, spread = self._sureness(logits, chosen)
+        sureness, spread = self._sureness(logits, chosen, tokens)
         if self.options.eos == "exclude":
             words = logits.index_fill(-1, self._end_ids, float("-inf"))
             ends = torch.isin(tokens, self._end_ids)
             # An end token is as sure as among all tokens; it comes last whatever that is.
-            among, around = self._sureness(words, chosen.masked_fill(ends, 0.0))
+            among, around = self._sureness(words, chosen.masked_fill(ends, 0.0), tokens)
             sureness = torch.where(ends[..., 0], sureness, among)
             if spread is not None and around is not None:
                 spread = torch.where(ends[..., 0], spread, around)
         return tokens[..., 0], sureness, spread if self._needs_entropy else None
 
-    def _sureness(self, logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _sureness(
+        self, logits: Tensor, chosen: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Confidence and, where needed, entropy of the distribution, each ``[N, M]``."""
         measure = self.options.confidence
         spread = entropy(logits) if self._needs_entropy or measure == "entropy" else None
@@ -259,7 +262,7 @@ class Chooser:
             return margin(logits, self._mask_id), spread
         if measure == "entropy" and spread is not None:
             return -spread, spread
-        return probability(logits, chosen), spread
+        return fine_probability(logits, chosen, tokens), spread
 
     def _noise(
         self, logits: Tensor, where: Tensor | None, deciding: Sequence[int | None], width: int

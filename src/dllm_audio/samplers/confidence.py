@@ -49,6 +49,19 @@ def probability(logits: Tensor, chosen: Tensor) -> Tensor:
     return (logits - chosen).exp_().sum(-1).reciprocal_()
 
 
+def fine_probability(logits: Tensor, chosen: Tensor, tokens: Tensor) -> Tensor:
+    """The same for the tokens ``[N, M, 1]``, told apart however close they are to 1: ``[N, M]``.
+
+    What the other tokens have is summed without the chosen one, and only then is 1 added, in
+    float64 (where the device has it): sure positions keep the order that the original systems'
+    float64 softmax gives them.
+    """
+    rest = (logits - chosen).exp_().scatter_(-1, tokens, 0.0).sum(-1)
+    if rest.device.type != "mps":
+        rest = rest.double()
+    return rest.add_(1.0).reciprocal_()
+
+
 def margin(logits: Tensor, mask_id: int) -> Tensor:
     """Probability of the likeliest token minus that of the second, the mask apart, ``[N, M]``."""
     choosable = logits.clone()

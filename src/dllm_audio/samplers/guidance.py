@@ -100,12 +100,28 @@ class GuidedPredictor:
         if positions is not None and positions.dim() == 2:
             positions = torch.cat((positions, positions))
         logits = self.pair(torch.cat((x_t, x_t)), positions, cache=cache, window=window, **options)
+        return self._guided(logits)
+
+    @property
+    def can_shadow(self) -> bool:
+        """As the pair."""
+        return bool(getattr(self.pair, "can_shadow", False))
+
+    def shadowed(
+        self, x_t: Tensor, block: tuple[int, int], **options: KVCache | Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Guided logits of a block and of its shadow."""
+        both = self.pair.shadowed(torch.cat((x_t, x_t)), block, **options)
+        logits, shadow = (self._guided(each) for each in both)
+        return logits, shadow
+
+    def _guided(self, logits: Tensor) -> Tensor:
         conditional, unconditional = widen(logits).chunk(2)
         return unconditional + (self.scale + 1) * (conditional - unconditional)
 
-    def new_cache(self, response_length: int) -> KVCache:
+    def new_cache(self, response_length: int, **options: int) -> KVCache:
         """A cache of 2 B rows."""
-        return self.pair.new_cache(response_length)
+        return self.pair.new_cache(response_length, **options)
 
     def select(self, rows: Tensor) -> GuidedPredictor:
         """The guided predictor of the chosen rows."""

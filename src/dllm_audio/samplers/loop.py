@@ -21,11 +21,18 @@ from torch import Tensor
 from ..errors import InvalidArgumentError, NonFiniteLogitsError
 from ..outputs import SamplerOutput
 from ..parts import Description, describe
-from ..protocols import BlockCausalPredictor, CacheablePredictor, MaskPredictor
+from ..protocols import (
+    BlockCausalPredictor,
+    CacheablePredictor,
+    MaskPredictor,
+    ShadowingPredictor,
+)
 from .cache import CachePolicy
 from .checks import check_integer
 from .choosing import Chooser, Generators, Guess, SamplingOptions
 from .commit import CommitRule, CommitState, share_out
+from .confidence import probability, widen
+from .revising import RevisingRule, Revision, decide, reopen_first, standing, take_back
 from .starting import first_tokens
 from .state import (
     DecodingState,
@@ -215,7 +222,8 @@ class Sampler:
                 nfe = next(passes, None)
             if nfe is None:
                 break
-            yield DecodingStep(nfe, state.tokens.clone())
+            final = state.start if isinstance(self.commit, RevisingRule) else None
+            yield DecodingStep(nfe, state.tokens.clone(), final=final)
         output = state.output()
         yield DecodingStep(output.nfe, output.tokens, output)
 
@@ -232,7 +240,10 @@ class Sampler:
             self.commit,
             generator,
         )
-        return begin(predictor, tokens, self.options, self.cache, chooser)
+        state = begin(predictor, tokens, self.options, self.cache, chooser)
+        if isinstance(self.commit, RevisingRule) and self.commit.needs_shadow:
+            state.shadow_slots = min(self.block_length, self.gen_length)
+        return state
 
     def _passes(self, state: DecodingState) -> Iterator[int]:
         """Decode; yields the number of passes so far after each."""
@@ -243,6 +254,10 @@ class Sampler:
             watched = self.commit.watch(*bounds, self.gen_length)
             enter_block(state, bounds, watched, steps)
             while any(state.left):
+                if isinstance(self.commit, RevisingRule):
+                    revise(self.commit, state)
+                    yield state.nfe
+                    continue
                 candidates = state.current[:, slice(*watched)] == state.mask_id
                 logits, where = predict(state, candidates)
                 guess = choose(state, logits, where, candidates)
@@ -252,8 +267,29 @@ class Sampler:
             state.spent += steps or 0
 
 
-def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | None]:
+def revise(rule: RevisingRule, state: DecodingState) -> None:
+    """One pass of a rule that takes tokens back; the same four steps over the whole block."""
+    reopen_first(rule, state)
+    draft = standing(state)
+    changeable, backing = draft.open | draft.own, None
+    if rule.needs_shadow:
+        logits, backing = predict_with_shadow(state, draft.tokens)
+    else:
+        logits, _ = predict(state, changeable, everything=True)
+    guess = choose(state, rule.weigh(logits, draft), None, changeable)
+    revision = decide(rule, state, draft, guess, backing)
+    advance(state, guess, revision.write, revision)
+
+
+def predict(
+    state: DecodingState, candidates: Tensor, everything: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Logits ``[N, M, V]`` at the masked positions of the block, or at all that is watched.
+
+    Args:
+        state: as it stands.
+        candidates: ``[N, C]`` bool, masked positions of what is watched.
+        everything: give all that is watched, in order, masked or not.
 
     Returns:
         The logits, and their positions ``[N, M]`` in the block; None: all C in order.
@@ -261,7 +297,7 @@ def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | 
     (start, end), tokens = state.watched, state.current
     # Rows with fewer masks than others get some positions more.
     where, most = None, -(-max(state.left) // _POSITIONS) * _POSITIONS
-    if most < end - start and not state.chooser.needs_all:
+    if most < end - start and not (everything or state.chooser.needs_all):
         where = candidates.int().argsort(dim=-1, descending=True, stable=True)[:, :most]
     if not state.selects:  # a plain function of the whole batch
         logits = state.predictor(state.tokens)
@@ -271,20 +307,50 @@ def predict(state: DecodingState, candidates: Tensor) -> tuple[Tensor, Tensor | 
         return logits, where
     worker, policy = cast(CacheablePredictor, state.worker), state.cache_policy
     positions = torch.arange(start, end, device=tokens.device) if where is None else where + start
-    reaches = policy.window(state.start, state.end, tokens.shape[1])
-    reaches = min(reaches[0], start), max(reaches[1], end)
     if policy.kind == "exact":
+        reaches = min(state.start, start), max(state.end, end)
         causal = cast(BlockCausalPredictor, worker)
         window = torch.arange(*exact_window(state, reaches), device=tokens.device)
         first, state.prompt_is_cached = not state.prompt_is_cached, True
         return causal(tokens, positions, cache=state.cache, window=window, with_prompt=first), where
+    return worker(tokens, positions, cache=state.cache, window=_window(state)), where
+
+
+def predict_with_shadow(state: DecodingState, standing: Tensor) -> tuple[Tensor, Tensor]:
+    """The block's logits, and how likely what stands there is to who does not see it.
+
+    Args:
+        state: as it stands.
+        standing: ``[N, C]`` int64 tokens of the block.
+
+    Returns:
+        Logits ``[N, C, V]``, and the probability ``[N, C]`` that the shadow of each position gives
+        to the token that stands there.
+
+    Raises:
+        InvalidArgumentError: the predictor cannot give a shadow.
+    """
+    if not (state.selects and getattr(state.predictor, "can_shadow", False)):
+        expected = "one made by condition() from LLaDA with full attention, because of the shadow"
+        raise InvalidArgumentError("predictor", expected, type(state.predictor).__name__)
+    worker, tokens = cast(ShadowingPredictor, state.worker), state.current
+    bounds, window = (state.start, state.end), _window(state)
+    logits, shadow = worker.shadowed(tokens, bounds, cache=state.cache, window=window)
+    shadow = widen(shadow)
+    return logits, probability(shadow, shadow.gather(-1, standing[..., None]))
+
+
+def _window(state: DecodingState) -> Tensor | None:
+    """Response positions that this pass computes; None: prompt and response."""
+    policy, length = state.cache_policy, state.current.shape[1]
+    reaches = policy.window(state.start, state.end, length)
+    reaches = min(reaches[0], state.watched[0]), max(reaches[1], state.watched[1])
     if policy.refreshes(state.step):
         if not state.prompt_is_cached:
             state.prompt_is_cached = policy.keeps_prompt
-            return worker(tokens, positions, cache=state.cache), where
-        reaches = (0, tokens.shape[1])
-    window = torch.arange(*reaches, device=tokens.device)
-    return worker(tokens, positions, cache=state.cache, window=window), where
+            return None
+        reaches = (0, length)
+    return torch.arange(*reaches, device=state.current.device)
 
 
 def choose(state: DecodingState, logits: Tensor, where: Tensor | None, candidates: Tensor) -> Guess:
@@ -330,18 +396,26 @@ def _commit_in_block(rule: CommitRule, seen: CommitState) -> Tensor:
     return chosen | (is_best & ~chosen.any(-1, keepdim=True))
 
 
-def advance(state: DecodingState, guess: Guess, chosen: Tensor) -> None:
+def advance(
+    state: DecodingState, guess: Guess, chosen: Tensor, revision: Revision | None = None
+) -> None:
     """Write what was committed, end rows, count the pass, and let finished rows leave."""
     (start, end), index = state.watched, state.index
     tokens = state.current.clone()
     tokens[:, start:end] = torch.where(chosen, guess.tokens, tokens[:, start:end])
-    tokens, left = settle(state, tokens)
+    if revision is None:
+        tokens, left = settle(state, tokens)
+    else:  # nothing is final before the block is, so that no row ends inside
+        tokens, left = take_back(state, tokens, revision)
     state.current = tokens
     state.tokens = tokens if index is None else state.tokens.index_copy(0, index, tokens)
     place = slice(None) if index is None else index, slice(start, end)
-    state.sureness[place] = torch.where(chosen, guess.sureness.float(), state.sureness[place])
+    standing, found = state.sureness[place], guess.sureness
+    state.sureness[place] = torch.where(chosen, found.to(standing.dtype), standing)
     if state.committed_in is not None:
         state.committed_in[place] = torch.where(chosen, state.nfe, state.committed_in[place])
+        if revision is not None:
+            state.drafts.append((state.tokens, state.sureness.float()))
     state.nfe += 1
     state.step += 1
     for number, count in zip(state.rows, state.left, strict=True):

@@ -15,6 +15,7 @@ from .commit import CommitRule, FixedQuota, Threshold
 from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
 from .loop import Sampler
+from .revisions import WINO, Editing, Remasking
 
 Settings = TypeVar("Settings")
 _OPTIONS = tuple(field.name for field in fields(SamplingOptions))
@@ -122,6 +123,98 @@ class CachedParallelSampler(Sampler):
         settings = _options(eos_stop=eos_stop, **options)
         policy = CachePolicy(cache, refresh_interval, refresh)
         super().__init__(gen_length, block_length, commit, policy, settings, steps)
+
+
+class WINOSampler(Sampler):
+    """Draft wide, verify with a shadow block, take back; see :class:`.WINO`.
+
+    Args:
+        gen_length: response positions R, an upper bound with ``eos_stop``.
+        block_length: positions of a block; the last one may be shorter.
+        threshold: confidence above which a token is drafted.
+        threshold_back: probability below which a committed token is reopened.
+        cache: as of :class:`CachedParallelSampler`.
+        options: fields of :class:`.SamplingOptions` (``guidance``, ``eos_stop``, ``trace``, ...).
+
+    Example:
+        >>> WINOSampler(64, 32).commit
+        WINO(threshold=0.6, threshold_back=0.9)
+    """
+
+    def __init__(
+        self,
+        gen_length: int,
+        block_length: int,
+        threshold: float = 0.6,
+        threshold_back: float = 0.9,
+        *,
+        cache: str | None = None,
+        **options: Any,
+    ) -> None:
+        rule = WINO(threshold, threshold_back)
+        super().__init__(gen_length, block_length, rule, CachePolicy(cache), _options(**options))
+
+
+class EditingSampler(Sampler):
+    """Fill above one threshold, replace above another; see :class:`.Editing`.
+
+    Args:
+        gen_length: response positions R, an upper bound with ``eos_stop``.
+        block_length: positions of a block; the last one may be shorter.
+        threshold: confidence above which a token is filled in.
+        edit_threshold: confidence above which a token replaces another one.
+        max_post_edit_steps: passes over a block that has nothing open.
+        penalty: taken from the logit of the token one position to the left.
+        cache: as of :class:`CachedParallelSampler`.
+        options: fields of :class:`.SamplingOptions` (``guidance``, ``eos_stop``, ``trace``, ...).
+
+    Example:
+        >>> EditingSampler(64, 32, threshold=0.7, edit_threshold=0.5).commit.edit_threshold
+        0.5
+    """
+
+    def __init__(
+        self,
+        gen_length: int,
+        block_length: int,
+        threshold: float = 0.5,
+        edit_threshold: float = 0.0,
+        max_post_edit_steps: int = 16,
+        penalty: float = 0.0,
+        *,
+        cache: str | None = None,
+        **options: Any,
+    ) -> None:
+        rule = Editing(threshold, edit_threshold, max_post_edit_steps, penalty)
+        super().__init__(gen_length, block_length, rule, CachePolicy(cache), _options(**options))
+
+
+class RemaskingSampler(Sampler):
+    """Fill most of a block, swap what is least sure, fill the rest; see :class:`.Remasking`.
+
+    Args:
+        gen_length: response positions R, an upper bound with ``eos_stop``.
+        block_length: positions of a block; the last one may be shorter.
+        remask_number: positions that a swapping pass reopens and commits.
+        cache: as of :class:`CachedParallelSampler`.
+        options: fields of :class:`.SamplingOptions` (``guidance``, ``eos_stop``, ``trace``, ...).
+
+    Example:
+        >>> RemaskingSampler(64, 32).plan()
+        [64, 64]
+    """
+
+    def __init__(
+        self,
+        gen_length: int,
+        block_length: int,
+        remask_number: int = 1,
+        *,
+        cache: str | None = None,
+        **options: Any,
+    ) -> None:
+        rule = Remasking(remask_number)
+        super().__init__(gen_length, block_length, rule, CachePolicy(cache), _options(**options))
 
 
 def from_dict(description: Mapping[str, Any]) -> Sampler:

@@ -24,7 +24,8 @@ def plot_trace(
 
     One panel a response: columns are positions, rows are forward passes from top to bottom.  A
     gray cell is still masked; the colored cell is where the position was committed, and its color
-    is the confidence.
+    is the confidence. Where tokens were taken back (``trace.drafts``), each cell shows whether a
+    token stood there, every commit and replacement is colored, and a reopened cell has a cross.
 
     Args:
         trace: ``step`` and ``confidence`` ``[B, R]`` of a sampler's output.
@@ -55,13 +56,18 @@ def plot_trace(
     from matplotlib.figure import Figure
 
     steps = [max(int(row.max()) + 1, 1) for row in trace.step]
+    if trace.drafts is not None:
+        steps = [len(trace.drafts)] * batch
     size = (1.5 + 0.75 * length, 0.3 + sum(0.3 * n + 0.9 for n in steps))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(batch, 1, squeeze=False, gridspec_kw={"height_ratios": steps})[:, 0]
     colors = matplotlib.colormaps["viridis"]
     for row, panel in enumerate(panels):
-        _draw(panel, trace.step[row], trace.confidence[row], labels[row], colors)
+        if trace.drafts is None:
+            _draw(panel, trace.step[row], trace.confidence[row], labels[row], colors)
+        else:
+            _draw_drafts(panel, trace, row, labels[row], colors)
         if titles is not None:
             panel.set_title(titles[row], fontsize=10, loc="left")
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), colors)
@@ -86,9 +92,40 @@ def _draw(
         # A dollar sign would start a formula.
         label = labels[column].replace("$", r"\$")
         panel.text(column + 0.5, at, label, ha="center", va="center", fontsize=8, color=text)
-    panel.set_xlim(0, len(labels))
+    _label_axes(panel, len(labels), steps)
+
+
+def _draw_drafts(panel: Any, trace: Trace, row: int, labels: Sequence[str], colors: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    assert trace.drafts is not None
+    assert trace.draft_confidence is not None
+    tokens, sure = trace.drafts[:, row], trace.draft_confidence[:, row]
+    stands = ~sure.isnan()
+    for step in range(len(tokens)):
+        for column in range(tokens.shape[1]):
+            now, before = bool(stands[step, column]), bool(step and stands[step - 1, column])
+            changed = now and not (before and tokens[step, column] == tokens[step - 1, column])
+            color: Any = colors(float(sure[step, column])) if changed else _KNOWN
+            if not now and trace.step[row, column] >= 0:
+                color = _MASKED
+            panel.add_patch(Rectangle((column, step), 1, 1, facecolor=color, edgecolor="white"))
+            if before and not now:
+                panel.plot(column + 0.5, step + 0.5, "x", color="#c0392b", markersize=7)
+    for column, label in enumerate(labels):
+        when = int(trace.step[row, column])
+        text = "white" if when >= 0 and trace.confidence[row, column] < 0.6 else "black"
+        place = column + 0.5, max(when, 0) + 0.5
+        panel.text(
+            *place, label.replace("$", r"\$"), ha="center", va="center", fontsize=8, color=text
+        )
+    _label_axes(panel, len(labels), len(tokens))
+
+
+def _label_axes(panel: Any, length: int, steps: int) -> None:
+    panel.set_xlim(0, length)
     panel.set_ylim(steps, 0)
-    panel.set_xticks([i + 0.5 for i in range(len(labels))], [str(i) for i in range(len(labels))])
+    panel.set_xticks([i + 0.5 for i in range(length)], [str(i) for i in range(length)])
     ticks = range(0, steps, max(1, steps // 8))
     panel.set_yticks([i + 0.5 for i in ticks], [str(i) for i in ticks])
     panel.set_xlabel("position")

@@ -33,11 +33,13 @@ class DecodingStep:
         nfe: forward passes so far.
         tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
         output: the result, in the last step only.
+        final: positions before it stay as they are; None: all that is committed does.
     """
 
     nfe: int
     tokens: Tensor
     output: SamplerOutput | None = None
+    final: int | None = None
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ class DecodingState:
         eos_id: ends a response, or None.
         eos_stop: whether rows end at their first EOS once everything before it is committed.
         cache_policy: what is recomputed in a pass.
-        sureness: ``[B, R]`` float32 confidence at commit; NaN where nothing was committed.
+        sureness: ``[B, R]`` float64 confidence at commit; NaN where nothing was committed.
         committed_in: ``[B, R]`` int64 the pass of the commit, -1 where there was none; or None
             where nobody asked for a trace.
         row_nfe: forward passes that each of the B rows took part in.
@@ -78,6 +80,9 @@ class DecodingState:
         cache: those of the rows in work.
         prompt_is_cached: whether the cache keeps the prompts, in the order of ``rows``.
         final: response positions whose keys and values an exact cache keeps for good.
+        remembered: ``[B]`` int64 what a revising rule keeps for each row.
+        shadow_slots: positions of the longest block, where the rule needs a shadow.
+        drafts: with a trace and a revising rule, tokens and sureness after every pass.
     """
 
     tokens: Tensor
@@ -110,6 +115,9 @@ class DecodingState:
     cache: KVCache | None = None
     prompt_is_cached: bool = False
     final: int = 0
+    remembered: Tensor = field(default_factory=lambda: torch.empty(0))
+    shadow_slots: int = 0
+    drafts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def deciding(self) -> list[int | None]:
         """``rows``, with None for those that wait for the others to finish the block."""
@@ -123,9 +131,16 @@ class DecodingState:
         real = real if self.index is None else real[self.index]
         return values.masked_fill(~real, float("nan"))
 
+    def _drafts(self) -> tuple[Tensor, Tensor] | tuple[()]:
+        """Tokens and sureness after every pass, ``[S, B, R]`` each, where they were kept."""
+        if not self.drafts:
+            return ()
+        tokens, sureness = zip(*self.drafts, strict=True)
+        return torch.stack(tokens), torch.stack(sureness)
+
     def output(self) -> SamplerOutput:
         """The result, once nothing is left to do; call it outside of inference mode."""
-        tokens, sureness = self.tokens.clone(), self.sureness.clone()
+        tokens, sureness = self.tokens.clone(), self.sureness.float()
         committed_in = None if self.committed_in is None else self.committed_in.clone()
         lengths = torch.full_like(tokens[:, 0], tokens.shape[1])
         if self.eos_id is not None:
@@ -141,7 +156,7 @@ class DecodingState:
             tokens,
             lengths,
             self.nfe,
-            None if committed_in is None else Trace(committed_in, sureness),
+            None if committed_in is None else Trace(committed_in, sureness, *self._drafts()),
             torch.tensor(self.row_nfe, device=tokens.device),
             _mean_of_answers(sureness, lengths),
         )
@@ -179,6 +194,7 @@ def begin(
     if policy.kind == "exact" and getattr(predictor, "causal_block_length", None) is None:
         expected = "'prefix', 'dual' or None (the backbone's config has no causal_block_length)"
         raise InvalidArgumentError("cache", expected, "exact")
+    wide = torch.float32 if tokens.device.type == "mps" else torch.float64
     return DecodingState(
         tokens=tokens,
         predictor=predictor,
@@ -188,7 +204,7 @@ def begin(
         eos_id=eos_id,
         eos_stop=options.eos_stop,
         cache_policy=policy,
-        sureness=torch.full(tokens.shape, float("nan"), device=tokens.device),
+        sureness=torch.full(tokens.shape, float("nan"), dtype=wide, device=tokens.device),
         committed_in=torch.full_like(tokens, -1) if options.trace else None,
         row_nfe=[0] * len(tokens),
         whole=_confinable(predictor) if options.context == "prefix" else None,
@@ -227,6 +243,7 @@ def enter_block(
     """Put the rows in work that have masks in the block (or behind, where prompts are kept)."""
     start, end = bounds
     state.start, state.end, state.step, state.steps = start, end, 0, steps
+    state.remembered = torch.zeros_like(state.tokens[:, 0])
     state.watched = watched
     if state.whole is not None:
         columns = torch.arange(state.tokens.shape[1], device=state.tokens.device) < end
@@ -260,7 +277,8 @@ def enter_block(
     if state.cache_policy.kind is not None and not state.prompt_is_cached:
         predictor = cast(CacheablePredictor, state.predictor)
         if state.memory is None:
-            state.memory = predictor.new_cache(state.tokens.shape[1])
+            room = {"shadow_slots": state.shadow_slots} if state.shadow_slots else {}
+            state.memory = predictor.new_cache(state.tokens.shape[1], **room)
         worker = cast(CacheablePredictor, state.worker)
         every_row = torch.arange(worker.batch_size, device=state.tokens.device)
         state.cache = state.memory.first_rows(len(worker.cache_rows(every_row)))

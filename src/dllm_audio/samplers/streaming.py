@@ -25,9 +25,9 @@ def stream_to(
 ) -> SamplerOutput:
     """Decode one response and feed a streamer.
 
-    Tokens are put as soon as everything before them is committed, up to the first end token. A
-    streamer that also takes drafts (transformers' ``TextDiffusionStreamer``) gets, after every
-    forward pass, what is known beyond them.
+    Tokens are put as soon as everything before them is committed (and final, where the sampler may
+    take tokens back), up to the first end token. A streamer that also takes drafts (transformers'
+    ``TextDiffusionStreamer``) gets, after every forward pass, what is known beyond them.
 
     Args:
         streamer: has ``put`` and ``end``, and perhaps ``put_draft``: a ``TextStreamer``, a
@@ -67,6 +67,7 @@ def stream_to(
         tokens = step.tokens[0].tolist()
         stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         known = next((i for i, token in enumerate(tokens[:stop]) if token == mask), stop)
+        known = known if step.final is None else min(known, step.final)
         if known > shown:
             streamer.put(_ids(tokens[shown:known]))
             shown = known
