@@ -304,6 +304,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
             *(samplers.FixedQuota(8), samplers.TimestepQuota(8), samplers.Threshold(0.5)),
             *(samplers.Factor(1.5), samplers.EntropyBound(1.0), samplers.LocalLeap(0.6, 0.3, 2)),
             *(samplers.Hierarchical(0.6, 0.3), samplers.KLASS(8), samplers.Prophet(8)),
+            *(samplers.WINO(), samplers.Editing(), samplers.Remasking()),
         )
     },
     **{
@@ -312,6 +313,8 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
             samplers.LowConfidenceSampler(4, 8),
             samplers.BlockSampler(4, 8, 4),
             samplers.CachedParallelSampler(8, 4),
+            *(samplers.WINOSampler(8, 4), samplers.EditingSampler(8, 4)),
+            samplers.RemaskingSampler(8, 4),
             samplers.Sampler(8, 4, samplers.Threshold(0.5)),
         )
     },
