@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_a_damaged_tokenizer(change: dict[str, Any], folder: Path) -> None:
     path = folder / "tokenizer.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert "tokenizer.json: not readable as a tokenizer" in load(folder)
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"model": 3}'])
+def test_no_copy_of_a_tokenizer_stays(
+    text: str | None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    if text is not None:
+        (folder / "tokenizer.json").write_text(text)
+    assert bool(load(folder)) == (text is not None)
+    assert not list(scratch.iterdir())
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json"])

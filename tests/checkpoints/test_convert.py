@@ -130,3 +130,14 @@ def test_files_that_link_out_are_not_copied(tmp_path):
     with pytest.raises(UnsafeCheckpointError, match="outside its folder"):
         convert_checkpoint(source, tmp_path / "safe")
     assert not (tmp_path / "safe" / "notes.json").exists()
+
+
+def test_a_small_pickle_does_not_become_a_large_file(tmp_path):
+    """Three hundred million elements that are one stored number."""
+    source = layouts.diffa_2_folder(tmp_path / "published")
+    tensors = torch.load(source / "pytorch_model.bin", weights_only=True)
+    tensors["trainable_prompts.weight"] = torch.ones(1, 1).expand(3 * 10**5, 1000)
+    torch.save(tensors, source / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: its tensors claim"):
+        convert_checkpoint(source, tmp_path / "safe")
+    assert not list(tmp_path.rglob("*.safetensors"))

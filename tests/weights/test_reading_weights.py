@@ -432,3 +432,27 @@ def test_read_json_refuses_giant_files(tmp_path):
         file.truncate(2**30)
     with pytest.raises(CheckpointError, match="larger than"):
         read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": torch.ones(1).expand(3 * 10**8)},
+        {"a": torch.ones(9), "b": torch.ones(1, 3).expand(10**12, 3)},
+        {"a": torch.ones(1).expand(0), "b": torch.ones(8).as_strided((10**6, 8), (0, 1))},
+        {str(number): large for large in [torch.ones(10**5)] for number in range(10**4)},
+    ],
+)
+def test_tensors_that_claim_more_than_is_stored_are_refused(tensors, tmp_path) -> None:
+    torch.save(tensors, tmp_path / "w.bin")
+    assert (tmp_path / "w.bin").stat().st_size < 10**7
+    with pytest.raises(CheckpointError, match=r"w\.bin: its tensors claim \d+ bytes and store \d+"):
+        check_tensors(tmp_path / "w.bin", read_pickle(tmp_path / "w.bin"))
+
+
+def test_two_names_of_a_tensor_and_views_are_read(tmp_path) -> None:
+    base = torch.randn(4, 4)
+    tensors = {"a": base, "b": base, "c": base.T, "d": base[1:, ::2], "e": torch.ones(0, 9)}
+    torch.save(tensors, tmp_path / "w.bin")
+    found = check_tensors(tmp_path / "w.bin", read_pickle(tmp_path / "w.bin"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..errors import CheckpointError, UnsafeCheckpointError, one_line
 
+_SHARED = 4  # a tied weight is stored once and has two names; more than a few have no reason
+
 
 def read_pickle(path: str | Path, unusual_container: bool = False) -> Any:
     """What ``torch.save`` wrote, if it is made of tensors and plain containers alone.
@@ -54,7 +56,8 @@ def check_tensors(source: str | Path, content: Any) -> dict[str, Tensor]:
     """The content of a file as names and ordinary tensors.
 
     Raises:
-        CheckpointError: not a mapping of names to dense tensors that hold data.
+        CheckpointError: not a mapping of names to dense tensors that hold data, or many times
+            more of it than is stored.
     """
     if not isinstance(content, Mapping) or not content:
         kind = type(content).__name__
@@ -65,7 +68,19 @@ def check_tensors(source: str | Path, content: Any) -> dict[str, Tensor]:
             raise CheckpointError(f"{source}: {name!r}: expected a tensor, got {kind}")
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise CheckpointError(f"{source}: {name}: expected a dense tensor that holds data")
+    _check_size(source, content)
     return dict(content)
+
+
+def _check_size(source: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """A stored number may stand for any number of elements, in any number of tensors."""
+    storages = [tensor.untyped_storage() for tensor in tensors.values()]
+    stored = sum({each.data_ptr(): each.nbytes() for each in storages}.values())
+    claimed = sum(tensor.nbytes for tensor in tensors.values())
+    if claimed > _SHARED * stored:
+        largest = max(tensors, key=lambda name: tensors[name].nbytes)
+        reason = f"its tensors claim {claimed} bytes and store {stored}; the largest is {largest}"
+        raise CheckpointError(f"{source}: {reason}")
 
 
 # What the unpickler and the archive reader raise on damaged bytes.
