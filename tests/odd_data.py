@@ -169,7 +169,11 @@ def write_dataset(case: Case, rows: list[dict[str, str]]) -> None:
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [as_value(row.get(name, "null")) for row in rows]
         try:
-            pyarrow.table({name: values})
+            if case.form == "saved":
+                datasets.Dataset.from_dict({name: values})
+            else:
+                table = pyarrow.table({name: values})
+                pyarrow.parquet.write_table(table, pyarrow.BufferOutputStream())
         except Exception:  # whatever Arrow has against it
             values = [v if isinstance(v, str) else ascii(v) for v in values]
             values = [v.encode("utf-8", "backslashreplace").decode()[: 10**5] for v in values]

@@ -40,8 +40,9 @@ def test_the_table(choices: list[str], answer: str, index: int | None) -> None:
 
 def test_the_table_is_read_whole() -> None:
     lines = PAGE.read_text(encoding="utf-8").split("## Examples")[1].splitlines()
-    assert len(table()) == sum(line.startswith("|") for line in lines) - 2 * 5
-    assert len(table()) > 130
+    headers = 2 * sum(line.startswith("Over ") for line in lines)
+    assert len(table()) == sum(line.startswith("|") for line in lines) - headers
+    assert len(table()) > 240
 
 
 TEXTS = ["violin", "grand piano", "guitar", "trumpet", "flute", "harp", "cello", "organ"]
@@ -55,14 +56,19 @@ TEMPLATES = [
     *("答案是L", "选L", "Lhase", "L dog", "L-flat", "I think L is right", "It decays.\n\nL. T"),
     *("L fits best", "Option L: T", "L as X is quiet", "L, X is quiet", "L. X is quiet", "T (X)"),
     *("L is heard, X is not", "between L and X", "L T", "neither L nor X", "L rather than X"),
+    *("the wrong answer is L", "Incorrect: L", "L: no", "L (correct)", "L ❌ X ✅", "L? No, X."),
+    *("although X fits, the answer is L", "I doubt it is L", "anything but L", "ruling out X, L"),
+    *("L is less likely than X", "L X", "L) T X) Y", "The answer is L. No, X.", "L or more"),
+    *("The answer is L. Y", "L option is correct", "L错误 X正确", "除了L", "unlikely to be L"),
     *("It is l", "answer: l", "(l)", "l.", "l because I hear it", "we hear l"),
 ]
 
 
 def filled(template: str, letter: int, other: int, texts: list[str]) -> str:
     one, two = ascii_uppercase[letter], ascii_uppercase[other]
-    words = {"L": one, "l": one.lower(), "X": two, "T": texts[letter]}
-    return re.sub(r"(?<![A-Za-z])([LXTl])(?![A-Za-z'])|^L(?=hase)", lambda m: words[m[0]], template)
+    words = {"L": one, "l": one.lower(), "X": two, "T": texts[letter], "Y": texts[other]}
+    pattern = r"(?<![A-Za-z])([LXTYl])(?![A-Za-z'])|^L(?=hase)"
+    return re.sub(pattern, lambda m: words[m[0]], template)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -78,6 +84,8 @@ _words = st.sampled_from(
     [
         *("L", "X", "T", "l", "(L)", "**L**", "The answer is", "it is", "not", "but", "or", "/"),
         *(",", ".", "\n", ":", "because it decays", "is wrong", "is correct", "I choose", "option"),
+        *("?", "No,", "less likely than", "rather", "although", "wrong answer is", "I doubt", "✅"),
+        *("❌", "ruling out", "anything but", "than", "or more", "option", "X.", "then", "(L"),
         *("I hear", "</s>", "Answer:", "sound", "so", "rather than", "答案是", "-", "loud"),
     ]
 )

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .answer_denials import REACH, conceded, is_bound, negated, verdict
 from .answer_lists import repeated_lists
 from .answer_mentions import Choices, Mention, Mentions, fold
 from .answer_text import bounded, marked_answers, plain_text
 from .answer_words import (
-    AFTER_LABEL,
     ALTERNATIVES,
     ANSWER,
     ARTICLES,
@@ -31,25 +31,20 @@ from .answer_words import (
     CHOOSE,
     CHOOSE_WITH,
     CLOSERS,
-    CORRECT,
-    DO,
-    END_OF_NOT,
+    CORRECTS,
     FILLERS,
-    JUDGING,
     LEADING,
     MODALS,
+    NOT_IT,
     OPENERS,
     OPTION,
     PRAISE,
     SENTENCE_MARKS,
     SUBJECTS,
     SUPPOSE,
-    WRONG,
-    denies,
 )
 
 STATED, SUPPOSED, TEXT, LETTER, NOWHERE = 3, 2, 1, 0, -1
-_REACH = 12  # tokens between a cue and its choice, at most
 _SET_OFF = ("end", "line", "mark", "word", "own")
 _STRAIGHT = OPENERS | CLOSERS | OPTION | {"-", "either", "both", "the"}
 _ENUMERATES = {",", ".", ":", "\n"}
@@ -124,7 +119,8 @@ class _Reading:
         self.mentions, self.word = mentions, mentions.word
         self.listed = repeated_lists(mentions)
         size = len(mentions.tokens)
-        self.negated = self._negated(size)
+        self.negated = negated(mentions)
+        self.conceded = conceded(mentions)
         self.opening = next((i for i in range(size) if not self._is_before(i)), size)
         ends = [i for i in range(size) if self.word(i) == "\n"]
         self.last_line = ends[-1] + 1 if ends else size
@@ -156,29 +152,45 @@ class _Reading:
         return index in self.listed or self.word(index) in LEADING
 
     def _claim(self, mention: Mention) -> _Claim:
-        judged = self._judged(mention)
+        judged = verdict(self.mentions, mention)
         rank = self._rank(mention)
         if judged == "right":
             rank = STATED
         elif mention.follow and rank < STATED:
             rank = max(rank, self._announced(mention))
+        if mention.start in self.conceded:
+            rank = min(rank, self._unannounced(mention))
         leads = mention.start == self.opening and mention.follow in _SET_OFF
+        if self.word(mention.end) == "?" and mention.end + 1 < len(self.mentions.tokens):
+            leads, rank = False, min(rank, self._unannounced(mention))  # only asked, so far
         placed = leads or mention.start == self.last_line
-        before = self.word(mention.start - 1)
-        denied = judged == "wrong" or mention.start in self.negated or before in ("no", "over")
+        denied = (
+            judged == "wrong"
+            or mention.start in self.negated
+            or self.word(mention.start - 1) in NOT_IT
+            or is_bound(self.mentions, mention)
+        )
         return _Claim(mention, STATED if placed else rank, rank, denied)
 
     def _rank(self, mention: Mention) -> int:
         """The rank of a mention by itself, wherever it is."""
+        if not mention.is_label and self._announced(mention) == STATED:
+            return STATED
+        return self._unannounced(mention)
+
+    def _unannounced(self, mention: Mention) -> int:
+        """The rank of a mention that nothing leads up to."""
         if not mention.is_label:
-            return STATED if self._announced(mention) == STATED else TEXT
+            return TEXT
         return LETTER if mention.plain else NOWHERE
 
     def _announced(self, mention: Mention) -> int:
         """The rank that the words before a mention give it."""
         passed: set[str] = set()
         label = mention.is_label
-        for index in range(mention.start - 1, max(mention.start - 1 - _REACH, -1), -1):
+        if self.word(mention.start - 1) == "," and self.word(mention.start - 2) in CORRECTS:
+            return STATED
+        for index in range(mention.start - 1, max(mention.start - 1 - REACH, -1), -1):
             word = self.word(index)
             chosen = any(link in passed and word in verbs for link, verbs in CHOOSE_WITH.items())
             if word in ANSWER or word in CHOOSE or chosen or (word in OPTION and passed & _IS):
@@ -197,47 +209,16 @@ class _Reading:
     def _is_mine(self, index: int) -> bool:
         return any(self.word(i) == "i" for i in range(index - 3, index))
 
-    def _judged(self, mention: Mention) -> str:
-        """``right`` or ``wrong`` where the words behind a mention say so, else empty."""
-        passed: set[str] = set()
-        first = mention.end
-        if mention.is_label and self.word(first) == ".":  # "A. is wrong"
-            first += self.mentions.is_lower(first + 1)
-        for index in range(first, first + _REACH):
-            word, after = self.word(index), self.word(index + 1)
-            if word in WRONG:
-                return "wrong"
-            if denies(word):
-                if passed & DO or word[:2] == "do" or word == "didn't":
-                    return "wrong" if after in CORRECT else ""
-                return "wrong" if passed & (BE | MODALS) or word not in ("not", "never") else ""
-            if word in CORRECT or word in ANSWER:
-                ends = not after.isalnum() or after in OPTION | ANSWER | CORRECT | AFTER_LABEL
-                return "right" if passed and ends else ""
-            if word not in JUDGING:
-                return ""
-            passed.add(word)
-        return ""
-
-    def _negated(self, size: int) -> set[int]:
-        """Tokens within the reach of a negation: to the next punctuation or "but"."""
-        reached: set[int] = set()
-        active = False
-        for index in range(size):
-            word = self.word(index)
-            if word in END_OF_NOT:
-                active = False
-            if active:
-                reached.add(index)
-            before, after = self.word(index - 1), self.word(index + 1)
-            instead = (word, after) == ("instead", "of") or (before, word) == ("rather", "than")
-            active = active or instead or (denies(word) and after != "only")
-        return reached
-
     def _join(self, one: _Claim, two: _Claim) -> bool:
         """Let two neighboring claims share a rank where the words between them join them."""
-        gap = {self.word(i) for i in range(one.mention.end, two.mention.start)}
+        between = range(one.mention.end, two.mention.start)
+        gap = {self.word(i) for i in between}
+        named = one.mention.is_label and not two.mention.is_label  # "B. piano"
+        if named and one.mention.choices & two.mention.choices and not gap - _STRAIGHT - {".", ":"}:
+            one.denied = two.denied = one.denied or two.denied
         alternatives = gap & ALTERNATIVES
+        if one.denied:
+            alternatives -= {"then"}
         if gap - _STRAIGHT - ALTERNATIVES - _ENUMERATES:
             return False
         if alternatives and not gap & {".", "\n"}:
@@ -245,7 +226,8 @@ class _Reading:
             one.denied = one.denied or two.denied
         else:
             sentence = gap & {".", ":", "\n"}
-            apart = one.denied != two.denied or (sentence and not one.is_placed)
+            item = named and len(between) <= 1 and "\n" not in gap
+            apart = one.denied != two.denied or (sentence and not one.is_placed and not item)
             if apart or two.mention.follow not in _SET_OFF:
                 return False
             two.rank = max(one.rank, two.rank)

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from .answer_mentions import Mention, Mentions
-from .answer_words import CLOSERS, OPENERS, OPTION
+from .answer_words import CLOSERS, CORRECT, OPENERS, OPTION, WRONG
 
+_JUDGES = WRONG | CORRECT | {"yes", "no"}
 _BEFORE = OPENERS | OPTION | {"-", "*"}
 _BETWEEN = CLOSERS | {".", ":", "-", ","}
 _AFTER = CLOSERS | {",", ";", ".", "\n", "|", "/", "and", "or"}
@@ -51,6 +52,8 @@ def _items(mentions: Mentions) -> list[_Item]:
             end = label.end
             while end < len(mentions.tokens) and mentions.word(end) != "\n":
                 end += 1
+            if any(mentions.word(i) in _JUDGES for i in range(start, end)):
+                continue  # "A. Incorrect" lists no choice, it rules one out
         else:
             continue
         while mentions.word(end) in _AFTER:

@@ -7,7 +7,7 @@ alone and what follows shows that it is no English word.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_lowercase
 
 from .answer_text import Token, plain_text, tokenize
@@ -20,6 +20,8 @@ from .answer_words import (
     MARKS,
     MUSICAL,
     OPENERS,
+    SCALES,
+    TENS,
     VERBS,
 )
 
@@ -114,9 +116,14 @@ class Mentions:
         self._own: dict[int, frozenset[int]] = {}  # first token of a text -> choices
         texts = self._texts()
         labels = [self._label(i) for i in range(len(self.tokens)) if self._may_be_label(i)]
-        self.found = sorted(
-            [*texts, *(label for label in labels if label is not None)], key=lambda m: m.start
+        found = [label for label in labels if label is not None]
+        # "B) piano D) guitar": the next item ends the one before as a mark does.
+        items = {label.start for label in found if label.follow in ("mark", "own")}
+        ended = (
+            replace(text, follow="mark") if not text.follow and text.end in items else text
+            for text in texts
         )
+        self.found = sorted([*ended, *found], key=lambda mention: mention.start)
 
     def word(self, index: int) -> str:
         """A token's text as a word of the grammar; nothing inside the text of a choice."""
@@ -144,6 +151,8 @@ class Mentions:
                     continue
                 if len(wanted) == 1 and word in _LETTERS:
                     break  # a single letter is read as letters are
+                if self._is_compound(places[at], places[end - 1]):
+                    continue
                 spans.append((places[at], places[end - 1] + 1, indices))
                 reach = end
                 break
@@ -159,11 +168,22 @@ class Mentions:
             for start, end, indices in mentions
         ]
 
+    def _is_compound(self, first: int, last: int) -> bool:
+        """Whether words are part of another: "twenty two", "two hundred", "violin-like"."""
+        if self._text(first - 1) in TENS or self._text(last + 1) in SCALES:
+            return True
+        text, start, end = self.text, self.tokens[first].start, self.tokens[last].end
+        left = start > 1 and text[start - 1] == "-" and text[start - 2].isalnum()
+        if left and self._text(first - 2) in self.choices.labels:  # "B-piano"
+            left = False
+        return left or (text[end : end + 1] == "-" and text[end + 1 : end + 2].isalpha())
+
     def _is_article(self, index: int, text: frozenset[int]) -> bool:
         """Whether a token is the article of a text, and not the letter of that choice."""
         word = self._text(index)
         own = self.choices.labels.get(word) in text
-        return word in ARTICLES and not own and not self.is_item(index)
+        english = self._text(index + 1).isascii()  # no article stands before an ideograph
+        return word in ARTICLES and english and not own and not self.is_item(index)
 
     def is_item(self, index: int) -> bool:
         """A letter that numbers what follows it: "A." or "A)" at the start of a line, or "(A)"."""
@@ -188,6 +208,10 @@ class Mentions:
             and not self._is_glued(token)
         )
 
+    def _is_capital(self, index: int) -> bool:
+        known = index < len(self.tokens) and self._may_be_label(index)
+        return known and self.tokens[index].raw.isupper()
+
     def _is_glued(self, token: Token) -> bool:
         """Whether a letter is part of something longer: A-flat, D'Angelo, a.m."""
         text, start, end = self.text, token.start, token.end
@@ -209,8 +233,10 @@ class Mentions:
         after = AFTER_LABEL - AFTER_I if token.text == "i" else AFTER_LABEL
         follow = self._follow(index + 1, after)
         own = self._own.get(index + 1)
+        if not follow and self._is_capital(index) and self._is_capital(index + 1):
+            follow = "word"  # "B D"
         if own is not None and follow == "":
-            if not own & meant:
+            if not own & meant and self._text(index + 1).isascii():
                 return None  # "A piano": an article
             follow = "own"
         bracketed = self.is_bracketed(index, index + 1)

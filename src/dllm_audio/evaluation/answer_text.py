@@ -33,31 +33,42 @@ _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _PAIRED_TAG = re.compile(
     r"</?(?:b|i|u|s|em|strong|p|div|span|br|code|answer|option|choice)\s*/?>", re.IGNORECASE
 )
+# A dash between words sets them off; one between letters or digits joins them.
+_LONG_DASH = re.compile(r"(?<!\d)\u2014|\u2014(?!\d)")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _LATEX = re.compile(r"\\[A-Za-z]+\*?|\\[()\[\]\\,;:! ]|\$")
 _LINE_START = re.compile(r"^(?:[ \t]*(?:#+|>+|[-*+](?=[ \t])))+[ \t]*", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:[-=_*][ \t]*){3,}$", re.MULTILINE)
 _EMPHASIS = re.compile(r"[*`\"]+|(?<!\w)_+|_+(?!\w)|(?<!\w)'+|'+(?!\w)")
+# Marks that judge what stands before them.
+_TICKS = re.compile("[\u2705\u2713\u2714\u2611]\ufe0f?")
+_CROSSES = re.compile("[\u274c\u2717\u2718\u2716\u274e]\ufe0f?")
 # Chinese is read through the English words of the grammar.
-_CHINESE = (
-    *(("\u4e0d\u6b63\u786e", " wrong "), ("\u4e0d\u5bf9", " wrong "), ("\u4e0d\u9009", " not ")),
-    *(("\u9519\u8bef", " wrong "), ("\u9519\u7684", " wrong "), ("\u6b63\u786e", " correct ")),
-    *(("\u6b63\u786e\u7684", " correct "), ("\u5bf9\u7684", " correct ")),
-    *(("\u7b54\u6848", " answer "), ("\u9009\u62e9", " choose "), ("\u9009\u9879", " option ")),
-    *(("\u9009", " choose "), ("\u800c\u4e0d\u662f", " not "), ("\u4e0d\u662f", " is not ")),
-    *(("\u4e0d\u4f1a\u662f", " is not "), ("\u4e0d\u53ef\u80fd\u662f", " is not ")),
-    *(("\u5e76\u975e", " is not "), ("\u800c\u662f", " but "), ("\u662f", " is ")),
-    *(
-        ("\u8ba4\u4e3a", " think "),
-        ("\u4e3a", " is "),
-        ("\u56e0\u4e3a", " because "),
-        ("\u7531\u4e8e", " because "),
-    ),
-    *(("\u6240\u4ee5", " so "), ("\u56e0\u6b64", " so "), ("\u6216\u8005", " or ")),
-    *(("\u6216", " or "), ("\u548c", " and "), ("\u4e0e", " and "), ("\u53ca", " and ")),
-    *(("\u5e94\u8be5", " should "), ("\u5e94", " should ")),
-)
-_CHINESE_WORD = dict(_CHINESE)
+_CHINESE = {
+    " wrong ": "\u4e0d\u6b63\u786e \u4e0d\u5bf9 \u9519\u8bef \u9519\u7684",
+    " not ": "\u4e0d\u9009 \u800c\u4e0d\u662f",
+    " except ": "\u9664\u4e86",
+    " exclude ": "\u6392\u9664",
+    " no ": "\u6ca1\u6709",
+    " correct ": "\u5bf9\u7684",
+    " is correct ": "\u6b63\u786e \u6b63\u786e\u7684",
+    " correct is ": "\u6b63\u786e\u7684\u662f",
+    " correct answer ": "\u6b63\u786e\u7b54\u6848 \u6b63\u786e\u7684\u7b54\u6848",
+    " correct option ": "\u6b63\u786e\u9009\u9879 \u6b63\u786e\u7684\u9009\u9879",
+    " answer ": "\u7b54\u6848",
+    " choose ": "\u9009\u62e9 \u9009",
+    " option ": "\u9009\u9879",
+    " is not ": "\u4e0d\u662f \u4e0d\u4f1a\u662f \u4e0d\u53ef\u80fd\u662f \u5e76\u975e",
+    " but ": "\u800c\u662f",
+    " is ": "\u662f \u4e3a",
+    " think ": "\u8ba4\u4e3a",
+    " because ": "\u56e0\u4e3a \u7531\u4e8e",
+    " so ": "\u6240\u4ee5 \u56e0\u6b64",
+    " or ": "\u6216\u8005 \u6216",
+    " and ": "\u548c \u4e0e \u53ca",
+    " should ": "\u5e94\u8be5 \u5e94",
+}
+_CHINESE_WORD = {word: english for english, words in _CHINESE.items() for word in words.split()}
 _CHINESE_WORDS = re.compile("|".join(sorted(_CHINESE_WORD, key=len, reverse=True)))
 
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
@@ -129,7 +140,7 @@ def plain_text(text: str, *, is_choice: bool = False) -> str:
         >>> plain_text("**Answer:** $\\text{B}$</s>")
         'Answer:    {B}'
     """
-    text = _LINE_ENDS.sub("\n", _INVISIBLE.sub(" ", text))
+    text = _LINE_ENDS.sub("\n", _INVISIBLE.sub(" ", _LONG_DASH.sub(" - ", text)))
     if not is_choice:
         text = _without_specials(text)
     text = unicodedata.normalize("NFKC", text).translate(_SAME)
@@ -137,6 +148,7 @@ def plain_text(text: str, *, is_choice: bool = False) -> str:
     text = _PAIRED_TAG.sub(" ", text) if "</" in text or "<br" in text else text
     text = _LATEX.sub(" ", _STRUCK.sub(" ", text))
     if not is_choice:
+        text = _CROSSES.sub(" is wrong ", _TICKS.sub(" is correct ", text))
         text = _LINE_START.sub("", _RULE.sub("", text))
     return _EMPHASIS.sub(" ", _CHINESE_WORDS.sub(lambda m: _CHINESE_WORD[m[0]], text)).strip()
 

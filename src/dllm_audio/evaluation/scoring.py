@@ -13,7 +13,7 @@ ROBUST = "robust"
 MODES = (OFFICIAL, ROBUST)
 
 # Raised whenever a change can alter a verdict; every report records it.
-SCORER_VERSION = 2
+SCORER_VERSION = 3
 
 Row: TypeAlias = Mapping[str, object]  # the fields of one row of a data set
 Numbers: TypeAlias = dict[str, float | int | None]
