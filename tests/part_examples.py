@@ -315,6 +315,7 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
             samplers.CachedParallelSampler(8, 4),
             *(samplers.WINOSampler(8, 4), samplers.EditingSampler(8, 4)),
             samplers.RemaskingSampler(8, 4),
+            samplers.AdaptiveSampler(samplers.DAEDAL(4, 8), 4),
             samplers.Sampler(8, 4, samplers.Threshold(0.5)),
         )
     },

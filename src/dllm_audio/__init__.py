@@ -44,8 +44,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .prompts import ChatTemplate as ChatTemplate
     from .prompts import condition as condition
     from .protocols import MaskPredictor as MaskPredictor
+    from .samplers import DAEDAL as DAEDAL
     from .samplers import KLASS as KLASS
     from .samplers import WINO as WINO
+    from .samplers import AdaptiveSampler as AdaptiveSampler
     from .samplers import BlockSampler as BlockSampler
     from .samplers import CachedParallelSampler as CachedParallelSampler
     from .samplers import ClassifierFreeGuidance as ClassifierFreeGuidance
@@ -60,6 +62,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .samplers import Remasking as Remasking
     from .samplers import RemaskingSampler as RemaskingSampler
     from .samplers import RevisingRule as RevisingRule
+    from .samplers import RhoEOS as RhoEOS
     from .samplers import Threshold as Threshold
     from .samplers import TimestepQuota as TimestepQuota
     from .samplers import WINOSampler as WINOSampler
@@ -103,6 +106,9 @@ _EXPORTS: dict[str, str] = {
     "EntropyBound": "samplers",
     "LocalLeap": "samplers",
     "KLASS": "samplers",
+    "RhoEOS": "samplers",
+    "AdaptiveSampler": "samplers",
+    "DAEDAL": "samplers",
     "WINO": "samplers",
     "Editing": "samplers",
     "EditingSampler": "samplers",

@@ -21,6 +21,7 @@ from dllm_audio import (
     WINOSampler,
 )
 from dllm_audio.samplers import Sampler
+from dllm_audio.samplers.adaptive import DAEDAL, AdaptiveSampler, RhoEOS
 from dllm_audio.weights import load_weights
 from parity import load_golden, load_golden_json
 
@@ -156,3 +157,35 @@ def test_remasking(case: dict) -> None:
         output = sampler(predictor)
         assert output.tokens[row].tolist() == expected.tolist()
         assert output.row_nfe[row] <= case["nfe"]
+
+
+LENGTH_SETTINGS = ("initial_gen_length", "max_gen_length", "expansion_factor")
+
+
+def check_length(case: dict, policy: Any) -> None:
+    """As published: nothing is protected, and no row ends before its last block."""
+    sampler = AdaptiveSampler(policy, case["block_length"], case["high_conf_threshold"])
+    batch, expected = batch_of(case), answer_of(case)
+    assert case["final_length"] == len(expected)
+    for predictor, row in ((batch.alone(1), 0), (batch.together(), 1)):
+        output = sampler(predictor)
+        tokens = output.tokens[row, : len(expected)]
+        assert tokens.tolist() == expected.tolist()
+        assert (output.tokens[row, len(expected) :] == case["eos_token_id"]).all()
+        assert output.row_nfe[row] <= case["nfe"]
+
+
+@cases("daedal")
+def test_daedal(case: dict) -> None:
+    names = ("low_conf_threshold", "eos_confidence_threshold", "expand_eos_confidence_threshold")
+    settings = {name: case[name] for name in (*LENGTH_SETTINGS, "eos_check_tokens", *names)}
+    check_length(case, DAEDAL(**settings, protect=False))
+
+
+@cases("rho_eos")
+def test_rho_eos(case: dict) -> None:
+    names = ("low_density_threshold", "high_density_threshold", "scheduler", "measure")
+    settings = {name: case[name] for name in (*LENGTH_SETTINGS, *names)}
+    if case["measure"] == "confidence":
+        settings["eos_check_tokens"] = case["eos_check_tokens"]
+    check_length(case, RhoEOS(**settings, protect=False))

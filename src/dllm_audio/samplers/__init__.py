@@ -1,6 +1,7 @@
 """Decoding: which positions, how sure, what is committed, what is reused."""
 
 from . import presets
+from .adaptive import DAEDAL, AdaptiveSampler, LengthPolicy, RhoEOS
 from .cache import CachePolicy
 from .choices import Chosen, choose_among
 from .choosing import SamplingOptions
@@ -37,9 +38,11 @@ from .streaming import stream_to
 from .watching import KLASS, Prophet
 
 __all__ = [
+    "DAEDAL",
     "KLASS",
     "PRESETS",
     "WINO",
+    "AdaptiveSampler",
     "BlockSampler",
     "CachePolicy",
     "CachedParallelSampler",
@@ -55,6 +58,7 @@ __all__ = [
     "Factor",
     "FixedQuota",
     "Hierarchical",
+    "LengthPolicy",
     "LengthRule",
     "LocalLeap",
     "LowConfidenceSampler",
@@ -63,6 +67,7 @@ __all__ = [
     "RemaskingSampler",
     "RevisingRule",
     "Revision",
+    "RhoEOS",
     "Sampler",
     "SamplingOptions",
     "Threshold",

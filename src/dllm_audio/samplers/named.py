@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from ..errors import CheckpointError, InvalidArgumentError
 from ..parts import build
+from .adaptive import POLICIES, AdaptiveSampler
 from .cache import CachePolicy
 from .checks import shown
 from .choosing import SamplingOptions
@@ -19,7 +20,7 @@ from .revisions import WINO, Editing, Remasking
 
 Settings = TypeVar("Settings")
 _OPTIONS = tuple(field.name for field in fields(SamplingOptions))
-_KEYS = ("gen_length", "block_length", "steps", "commit", "cache", *_OPTIONS)
+_KEYS = ("length", "gen_length", "block_length", "steps", "commit", "cache", *_OPTIONS)
 
 
 class LowConfidenceSampler(Sampler):
@@ -241,6 +242,8 @@ def from_dict(description: Mapping[str, Any]) -> Sampler:
         dllm_audio.errors.InvalidArgumentError: sampler: ... got 'treshold'
     """
     given = _checked_keys("sampler", description, _KEYS, required=("gen_length",))
+    if given.get("length") is not None:
+        return _adaptive(given)
     length, steps = given["gen_length"], given.get("steps")
     block = given.get("block_length")
     options = {name: given[name] for name in _OPTIONS if name in given}
@@ -256,6 +259,29 @@ def from_dict(description: Mapping[str, Any]) -> Sampler:
         SamplingOptions(**options),
         steps,
     )
+
+
+def _adaptive(given: Mapping[str, Any]) -> AdaptiveSampler:
+    """A sampler whose length is found."""
+    length = _checked_keys("length", given["length"], ("name", "settings"), required=("name",))
+    if not isinstance(length["name"], str) or length["name"] not in POLICIES:
+        expected = f"one of {', '.join(POLICIES)}"
+        raise InvalidArgumentError("length.name", expected, shown(length["name"]))
+    policy = _read("length.settings", POLICIES[length["name"]], length.get("settings") or {})
+    if given["gen_length"] != policy.max_gen_length:
+        expected = f"{policy.max_gen_length}, as length.settings.max_gen_length"
+        raise InvalidArgumentError("gen_length", expected, shown(given["gen_length"]))
+    options = {name: given[name] for name in _OPTIONS if name in given}
+    if options.get("guidance") is not None:
+        options["guidance"] = _read("guidance", ClassifierFreeGuidance, options["guidance"])
+    rule = Threshold(0.9) if given.get("commit") is None else _rule(given["commit"], None)
+    if not isinstance(rule, Threshold):
+        raise InvalidArgumentError("commit", "a threshold, where the length is found", rule)
+    cache = given.get("cache")
+    kind = None if cache is None else _read("cache", CachePolicy, cache).kind
+    block = given.get("block_length")
+    block = policy.max_gen_length if block is None else block
+    return AdaptiveSampler(policy, block, rule.tau, kind, SamplingOptions(**options))
 
 
 def _rule(description: object, steps: Any) -> CommitRule:

@@ -158,11 +158,11 @@ class DecodingState:
             self.nfe,
             None if committed_in is None else Trace(committed_in, sureness, *self._drafts()),
             torch.tensor(self.row_nfe, device=tokens.device),
-            _mean_of_answers(sureness, lengths),
+            mean_of_answers(sureness, lengths),
         )
 
 
-def _mean_of_answers(sureness: Tensor, lengths: Tensor) -> Tensor:
+def mean_of_answers(sureness: Tensor, lengths: Tensor) -> Tensor:
     """Mean ``[B]`` of what was committed before the end; NaN where nothing was."""
     columns = torch.arange(sureness.shape[1], device=sureness.device)
     counts = (columns < lengths[:, None]) & ~sureness.isnan()

@@ -1,0 +1,558 @@
+"""Responses that find their own length: ``gen_length`` becomes a bound and not a guess.
+
+A row's response is the first part of a canvas.  It grows where the model does not expect its end
+yet, and shrinks where it expects the end early; what is behind it is hidden from the model.
+
+Shape letters: B rows of the batch, N rows in work, W canvas positions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidArgumentError, NonFiniteLogitsError
+from ..outputs import SamplerOutput, Trace
+from ..parts import Description
+from ..protocols import ConfinablePredictor, KVCache, MaskPredictor
+from .cache import CachePolicy
+from .checks import check_choice, check_flag, check_integer, check_number
+from .choosing import Generators, SamplingOptions
+from .commit import Threshold
+from .confidence import best_token, fine_probability, widen
+from .loop import Sampler
+from .state import DecodingStep, mean_of_answers
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one pass expects at every position of the canvas.
+
+    Attributes:
+        best: ``[N, W]`` int64 the likeliest token, the mask apart.
+        confidence: ``[N, W]`` its probability; below 0 where the mask is likelier still.
+        ends: ``[N, W]`` bool, within the response, and EOS is the likeliest.
+        open: ``[N, W]`` bool, within the response, and masked before the pass.
+    """
+
+    best: Tensor
+    confidence: Tensor
+    ends: Tensor
+    open: Tensor
+
+    def end_confidence(self, count: int) -> Tensor:
+        """Probabilities of the last ``count`` expected ends, over ``count``: ``[N]``."""
+        from_the_end = self.ends.flip(-1).cumsum(-1).flip(-1)
+        taken = self.ends & (from_the_end <= count)
+        return self.confidence.masked_fill(~taken, 0.0).sum(-1) / count
+
+    def end_density(self) -> Tensor:
+        """Share ``[N]`` of the open positions that expect an end; 0 where nothing is open."""
+        return (self.ends & self.open).sum(-1) / self.open.sum(-1).clamp(min=1)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of a batch as they stand; what is behind a row's length means nothing.
+
+    Attributes:
+        tokens: ``[B, W]`` int64 on the whole canvas.
+        sureness: ``[B, W]`` confidence at commit; NaN where nothing was committed.
+        committed_in: ``[B, W]`` int64 pass of the commit, -1 where there was none.
+        length: ``[B]`` int64 of the response.
+        at: ``[B]`` int64 where the active block begins.
+        frozen: ``[B]`` bool, the length stays.
+        growing: ``[B]`` bool, nothing is decoded before a first length is found.
+        passes: ``[B]`` int64 that each row took part in.
+    """
+
+    tokens: Tensor
+    sureness: Tensor
+    committed_in: Tensor
+    length: Tensor
+    at: Tensor
+    frozen: Tensor
+    growing: Tensor
+    passes: Tensor
+
+    def take(self, rows: Tensor) -> Rows:
+        """A copy of the chosen rows ``[N]``."""
+        return Rows(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def put(self, rows: Tensor, changed: Rows) -> None:
+        """Write them back."""
+        for name in self.__slots__:
+            getattr(self, name)[rows] = getattr(changed, name)
+
+    @property
+    def columns(self) -> Tensor:
+        """``[W]``: 0, 1, 2, ..."""
+        return torch.arange(self.tokens.shape[1], device=self.tokens.device)
+
+    @property
+    def within(self) -> Tensor:
+        """``[N, W]`` bool, positions of the response."""
+        return self.columns < self.length[:, None]
+
+    def block(self, length: int) -> Tensor:
+        """``[N, W]`` bool, positions of the active block."""
+        columns = self.columns
+        inside = (columns >= self.at[:, None]) & (columns < self.at[:, None] + length)
+        return inside & self.within
+
+    def insert(self, place: Tensor, count: Tensor) -> None:
+        """Repeat position ``place [N]`` ``count [N]`` times more; the rest moves to the right."""
+        columns, place, count = self.columns, place[:, None], count[:, None]
+        source = torch.where(columns <= place + count, columns.minimum(place), columns - count)
+        for name in ("tokens", "sureness", "committed_in"):
+            setattr(self, name, getattr(self, name).gather(1, source))
+
+
+class LengthPolicy(ABC):
+    """How a response changes its length.
+
+    Attributes:
+        initial_gen_length: first length.
+        max_gen_length: bound.
+        finds_first: whether a first length is looked for before anything is decoded.
+        low_conf_threshold: confidence below which a position asks for room.
+    """
+
+    name: ClassVar[str]
+    finds_first: ClassVar[bool] = False
+    initial_gen_length: int
+    max_gen_length: int
+    low_conf_threshold: float = -1.0
+
+    def grow_first(self, rows: Rows, seen: Seen, eos_id: int) -> None:
+        """For rows that are ``growing``: a longer canvas, or an end of it."""
+        rows.growing = torch.zeros_like(rows.growing)
+
+    @abstractmethod
+    def insert(self, rows: Rows, seen: Seen, weak: Tensor) -> tuple[Tensor, Tensor]:
+        """Where a block becomes longer: ``place [N]`` and ``count [N]``, 0 for not at all."""
+
+    @abstractmethod
+    def resize(self, rows: Rows, seen: Seen, eos_id: int) -> None:
+        """Change the lengths at the tail, after the block was filled."""
+
+    @property
+    @abstractmethod
+    def most_passes(self) -> int:
+        """Bound on the passes of a row."""
+
+
+@dataclass(frozen=True)
+class DAEDAL(LengthPolicy):
+    """First length by the confidence in an end, then masks inserted where the model is unsure.
+
+    DAEDAL (arXiv 2508.00819). The confidence in an end is the mean probability of the last
+    ``eos_check_tokens`` positions that expect EOS. While it is low, the canvas of masks grows; then
+    half as many EOS tokens close it. Later, the least sure position of a block becomes
+    ``expansion_factor`` masks while the end is not expected surely.
+
+    Args:
+        initial_gen_length: first length.
+        max_gen_length: bound.
+        expansion_factor: masks that the canvas grows by.
+        low_conf_threshold: confidence below which a position asks for room.
+        eos_confidence_threshold: confidence in an end that the first length must reach.
+        expand_eos_confidence_threshold: confidence in an end from which on nothing is inserted.
+        eos_check_tokens: expected ends that are looked at.
+        protect: never drop committed text where the bound cuts an insertion; False: as published.
+
+    Raises:
+        InvalidArgumentError: a value out of range.
+    """
+
+    name = "daedal"
+    finds_first = True
+    initial_gen_length: int = 64
+    max_gen_length: int = 2048
+    expansion_factor: int = 8
+    low_conf_threshold: float = 0.1
+    eos_confidence_threshold: float = 0.5
+    expand_eos_confidence_threshold: float = 0.9
+    eos_check_tokens: int = 32
+    protect: bool = True
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+        for name in ("low_conf_threshold", "eos_confidence_threshold"):
+            check_number(name, getattr(self, name))
+        check_number("expand_eos_confidence_threshold", self.expand_eos_confidence_threshold)
+
+    def grow_first(self, rows: Rows, seen: Seen, eos_id: int) -> None:
+        """A longer canvas while no end is in sight, else EOS tokens behind it."""
+        unsure = seen.end_confidence(self.eos_check_tokens) < self.eos_confidence_threshold
+        more = rows.growing & unsure & (rows.length < self.max_gen_length)
+        done = rows.growing & ~more
+        longer = torch.where(more, self.expansion_factor, self.eos_check_tokens // 2)
+        grown = (rows.length + longer).clamp(max=self.max_gen_length)
+        ends = done[:, None] & ~rows.within & (rows.columns < grown[:, None])
+        rows.tokens = rows.tokens.masked_fill(ends, eos_id)
+        rows.length = torch.where(rows.growing, grown, rows.length)
+        rows.growing = more
+
+    def insert(self, rows: Rows, seen: Seen, weak: Tensor) -> tuple[Tensor, Tensor]:
+        """At the least sure position of the block, if any is unsure and no end is expected."""
+        confidence = seen.end_confidence(self.eos_check_tokens)
+        rows.frozen = rows.frozen | (rows.length >= self.max_gen_length)
+        asks = weak.any(-1) & ~rows.frozen & (confidence < self.expand_eos_confidence_threshold)
+        place = seen.confidence.masked_fill(~weak, float("inf")).argmin(-1)
+        count = torch.full_like(rows.length, self.expansion_factor - 1)
+        if self.protect:
+            count = count.minimum(self.max_gen_length - rows.length)
+        return place, torch.where(asks, count, 0)
+
+    def resize(self, rows: Rows, seen: Seen, eos_id: int) -> None:
+        """Nothing happens at the tail."""
+
+    @property
+    def most_passes(self) -> int:
+        """Every pass makes the canvas longer or commits something."""
+        return 2 * self.max_gen_length
+
+
+@dataclass(frozen=True)
+class RhoEOS(LengthPolicy):
+    """Grow and shrink at the tail by how much of what is open expects an end.
+
+    rho-EOS (arXiv 2601.22527). Below ``low_density_threshold`` masks are appended, above
+    ``high_density_threshold`` the tail is cut, by ``expansion_factor`` positions times a multiplier
+    that grows with the distance to the threshold; after 64 passes, or once the bound is reached,
+    the length stays.
+
+    Args:
+        initial_gen_length: first length.
+        max_gen_length: bound.
+        expansion_factor: positions of a change.
+        low_density_threshold: share below which the response grows.
+        high_density_threshold: share above which it shrinks.
+        scheduler: multiplier of the change: ``"const"``, ``"linear"`` or ``"exp"``.
+        measure: ``"density"``, the share of the open positions that expect EOS (the paper's), or
+            ``"confidence"``, DAEDAL's confidence in an end (the released code's).
+        eos_check_tokens: expected ends that are looked at, for ``"confidence"``.
+        protect: never cut committed text; False: as published.
+
+    Raises:
+        InvalidArgumentError: a value out of range.
+    """
+
+    name = "rho-eos"
+    initial_gen_length: int = 64
+    max_gen_length: int = 2048
+    expansion_factor: int = 8
+    low_density_threshold: float = 0.4
+    high_density_threshold: float = 0.6
+    scheduler: str = "exp"
+    measure: str = "density"
+    eos_check_tokens: int = 32
+    protect: bool = True
+    _distance: ClassVar[float] = 0.1  # of a step of the scheduler
+    _most: ClassVar[int] = 8
+    _passes: ClassVar[int] = 64
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+        check_number("low_density_threshold", self.low_density_threshold)
+        check_number("high_density_threshold", self.high_density_threshold)
+        check_choice("scheduler", self.scheduler, ("const", "linear", "exp"))
+        check_choice("measure", self.measure, ("density", "confidence"))
+
+    def insert(self, rows: Rows, seen: Seen, weak: Tensor) -> tuple[Tensor, Tensor]:
+        """Nothing is inserted."""
+        rows.frozen = rows.frozen | (rows.length >= self.max_gen_length)
+        rows.frozen = rows.frozen | (rows.passes >= self._passes)
+        return rows.at, torch.zeros_like(rows.length)
+
+    @property
+    def most_passes(self) -> int:
+        """As published."""
+        return self.max_gen_length
+
+    def resize(self, rows: Rows, seen: Seen, eos_id: int) -> None:
+        """Append masks, or cut."""
+        if self.measure == "density":
+            share = seen.end_density()
+        else:
+            share = seen.end_confidence(self.eos_check_tokens)
+        low, high = self.low_density_threshold - share, share - self.high_density_threshold
+        change = self._multiplier(low.maximum(high)) * self.expansion_factor
+        room = self.max_gen_length - rows.length
+        spare = rows.length
+        if self.protect:  # what is behind the last committed position that is no end
+            text = rows.within & ~rows.sureness.isnan() & (rows.tokens != eos_id)
+            spare = rows.length - (text * (rows.columns + 1)).amax(-1)
+        delta = torch.where(low > 0, change.minimum(room), 0)
+        delta = torch.where(high > 0, -change.minimum(spare), delta)
+        rows.length = rows.length + torch.where(rows.frozen, 0, delta)
+        rows.at = rows.at.minimum(rows.length)
+
+    def _multiplier(self, distance: Tensor) -> Tensor:
+        steps = (distance / self._distance).ceil().clamp(min=1).long()
+        if self.scheduler == "const":
+            steps = torch.ones_like(steps)
+        elif self.scheduler == "exp":
+            steps = 2 ** (steps - 1).clamp(max=self._most)
+        return steps.clamp(max=self._most)
+
+
+def _check_lengths(policy: DAEDAL | RhoEOS) -> None:
+    check_integer("initial_gen_length", policy.initial_gen_length)
+    check_integer("max_gen_length", policy.max_gen_length, policy.initial_gen_length)
+    check_integer("expansion_factor", policy.expansion_factor)
+    check_integer("eos_check_tokens", policy.eos_check_tokens)
+    check_flag("protect", policy.protect)
+
+
+POLICIES: dict[str, type[DAEDAL] | type[RhoEOS]] = {"daedal": DAEDAL, "rho-eos": RhoEOS}
+
+
+class AdaptiveSampler(Sampler):
+    """Decodes block after block in a response that finds its own length.
+
+    Args:
+        length: how it does: :class:`DAEDAL` or :class:`RhoEOS`.
+        block_length: positions of a block.
+        threshold: confidence above which a token is committed; else the surest one is.
+        cache: None or ``"prefix"``: what is before the first active block of the batch is kept
+            until that block is done or the canvas grows.
+        options: fields of :class:`.SamplingOptions`: ``guidance``, ``eos_stop``, ``trace``.
+
+    Raises:
+        InvalidArgumentError: a value that does not fit, or an option beside these.
+
+    Example:
+        >>> sampler = AdaptiveSampler(RhoEOS(initial_gen_length=16, max_gen_length=128), 16)
+        >>> sampler.gen_length, sampler.length.measure
+        (128, 'density')
+    """
+
+    def __init__(
+        self,
+        length: LengthPolicy,
+        block_length: int = 32,
+        threshold: float = 0.9,
+        cache: str | None = None,
+        options: SamplingOptions | None = None,
+    ) -> None:
+        if not isinstance(length, LengthPolicy):
+            raise InvalidArgumentError("length", "a LengthPolicy", type(length).__name__)
+        check_choice("cache", cache, (None, "prefix"))
+        options = SamplingOptions() if options is None else options
+        plain = SamplingOptions(
+            guidance=options.guidance, eos_stop=options.eos_stop, trace=options.trace
+        )
+        if options != plain:
+            expected = "only guidance, eos_stop and trace, where the length is found"
+            raise InvalidArgumentError("options", expected, options)
+        policy = None if cache is None else CachePolicy(cache)
+        super().__init__(length.max_gen_length, block_length, Threshold(threshold), policy, options)
+        self.length = length
+        self.threshold = threshold
+
+    def to_dict(self) -> Description:
+        """As of any sampler, with the policy under ``length``."""
+        settings = asdict(self.length)  # type: ignore[call-overload]
+        length = {"name": self.length.name, "settings": settings}
+        return {**super().to_dict(), "length": length}
+
+    def __call__(
+        self,
+        predictor: MaskPredictor,
+        *,
+        start: Tensor | None = None,
+        generator: Generators = None,
+    ) -> SamplerOutput:
+        """Decode a batch; see :meth:`.Sampler.__call__`.  ``R`` is the longest row's length."""
+        *_, last = self.stream(predictor, start=start, generator=generator)
+        return cast(SamplerOutput, last.output)
+
+    def stream(
+        self,
+        predictor: MaskPredictor,
+        *,
+        start: Tensor | None = None,
+        generator: Generators = None,
+    ) -> Iterator[DecodingStep]:
+        """Decode a batch step by step; see :meth:`.Sampler.stream`.
+
+        Yields:
+            Responses as wide as the longest row is at that time; insertions move what is behind.
+        """
+        if start is not None or generator is not None:
+            name, got = ("start", start) if start is not None else ("generator", generator)
+            raise InvalidArgumentError(name, "None, where the length is found", type(got).__name__)
+        decoding = _Decoding(self, predictor)
+        while decoding.going:
+            with torch.inference_mode():
+                decoding.turn()
+            yield DecodingStep(decoding.nfe, decoding.tokens(), final=0)
+        output = decoding.output()
+        yield DecodingStep(output.nfe, output.tokens, output)
+
+
+class _Decoding:
+    """A batch while it is decoded."""
+
+    def __init__(self, sampler: AdaptiveSampler, predictor: MaskPredictor) -> None:
+        eos_id = getattr(predictor, "eos_token_id", None)
+        if eos_id is None:
+            raise InvalidArgumentError("predictor", "one with an EOS id, to find the length", None)
+        guidance = sampler.options.guidance
+        wrapped = predictor if guidance is None else guidance.wrap(predictor)
+        if not isinstance(wrapped, ConfinablePredictor):
+            expected = "one made by condition(), because the length changes"
+            raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
+        self.sampler, self.predictor, self.eos_id = sampler, wrapped, int(eos_id)
+        self.mask_id = int(wrapped.mask_token_id)
+        check = getattr(predictor, "check_start", None)
+        if check is not None:
+            check(sampler.gen_length)
+        shape = wrapped.batch_size, sampler.gen_length
+        tokens = torch.full(shape, self.mask_id, dtype=torch.long, device=wrapped.device)
+
+        def each(value: int | bool) -> Tensor:
+            return torch.full((shape[0],), value, device=wrapped.device)
+
+        self.rows = Rows(
+            tokens,
+            torch.full(shape, float("nan"), device=wrapped.device),
+            torch.full_like(tokens, -1),
+            length=each(sampler.length.initial_gen_length),
+            at=each(0),
+            frozen=each(False),
+            growing=each(sampler.length.finds_first),
+            passes=each(0),
+        )
+        self.nfe, self.going = 0, list(range(len(tokens)))
+        self.longest, self.first = sampler.length.initial_gen_length, 0
+        self.caches = sampler.cache.kind is not None and getattr(wrapped, "can_cache", True)
+        self.cache: KVCache | None = None
+        self.cached: tuple[list[int], int] = ([], 0)  # rows, first position
+        self.width = 0
+
+    def turn(self) -> None:
+        """One pass, and what it changes."""
+        length, block = self.sampler.length, self.sampler.block_length
+        index = torch.tensor(self.going, dtype=torch.long, device=self.rows.tokens.device)
+        rows = self.rows.take(index)
+        before = replace(rows)
+        seen = self._predict(index, rows)
+        first = rows.growing
+        length.grow_first(rows, seen, self.eos_id)
+        decoding = ~first
+        inside = rows.block(block) & decoding[:, None]
+        asked = seen.open & inside
+        fill = self._fill(asked, seen)
+        weak = asked & ~fill & (seen.confidence < length.low_conf_threshold)
+        rows.tokens = torch.where(fill, seen.best, rows.tokens)
+        rows.sureness = torch.where(fill, seen.confidence.to(rows.sureness.dtype), rows.sureness)
+        rows.committed_in = rows.committed_in.masked_fill(fill, self.nfe)
+        place, count = length.insert(rows, seen, weak)
+        count = torch.where(decoding, count, 0)
+        rows.insert(place, count)
+        rows.length = (rows.length + count).clamp(max=length.max_gen_length)
+        self._move_on(rows, decoding)
+        length.resize(rows, seen, self.eos_id)
+        # What comes in from behind the tail is open.
+        behind = ~rows.within
+        rows.tokens = rows.tokens.masked_fill(behind, self.mask_id)
+        rows.sureness = rows.sureness.masked_fill(behind, float("nan"))
+        rows.committed_in = rows.committed_in.masked_fill(behind, -1)
+        rows.passes = rows.passes + 1
+        same = (rows.tokens == before.tokens).all(-1) & (rows.length == before.length)
+        stuck = decoding & (same | (rows.passes >= length.most_passes))
+        over = decoding & ((rows.at >= rows.length) | stuck | self._ended(rows))
+        left = over[:, None] & rows.within & (rows.tokens == self.mask_id)
+        rest = torch.where(stuck[:, None], seen.best, self.eos_id)
+        rows.tokens = torch.where(left, rest, rows.tokens)
+        self.rows.put(index, rows)
+        self.nfe += 1
+        broken = seen.confidence.isnan().any(-1)
+        facts = torch.stack((over.long(), broken.long(), rows.length, rows.at)).tolist()
+        for place_, is_broken in enumerate(facts[1]):
+            if is_broken:
+                raise NonFiniteLogitsError(self.going[place_], self.nfe)
+        staying = [n for n, gone in enumerate(facts[0]) if not gone]
+        self.longest = max((facts[2][n] for n in staying), default=0)
+        self.first = min((facts[3][n] for n in staying), default=0)
+        self.going = [self.going[n] for n in staying]
+
+    def _predict(self, index: Tensor, rows: Rows) -> Seen:
+        """What is expected of the rows in work; with a cache from the first active block on."""
+        cached = self.caches and self.cached == (self.going, self.first)
+        if not cached or self.longest > self.width:
+            cached, self.width = False, self.longest
+        inside = self.rows.within[:, : self.width]
+        worker = self.predictor.within(inside).select(index)
+        x_t, first = rows.tokens[:, : self.width], self.first if cached else 0
+        if cached:
+            window = torch.arange(first, self.width, device=x_t.device)
+            logits = worker(x_t, window, cache=self.cache, window=window)
+        else:
+            self.cached = (list(self.going), self.first)
+            self.cache = worker.new_cache(self.width) if self.caches else None
+            logits = worker(x_t, cache=self.cache)
+        logits = widen(logits)
+        value, best = best_token(logits, self.mask_id)
+        confidence = fine_probability(logits, value, best).to(rows.sureness.dtype)
+        is_mask = logits[..., self.mask_id] > value[..., 0]
+        place = slice(first, self.width)
+        found = torch.full_like(rows.tokens, self.mask_id)
+        found[:, place] = best[..., 0]
+        sure = torch.zeros_like(rows.sureness)
+        sure[:, place] = confidence - 2.0 * is_mask
+        ends = rows.within & (found == self.eos_id) & (sure > 0)
+        return Seen(found, sure, ends, rows.within & (rows.tokens == self.mask_id))
+
+    def _fill(self, asked: Tensor, seen: Seen) -> Tensor:
+        """What is sure of ``asked [N, W]``, or the surest."""
+        confidence = seen.confidence.masked_fill(~asked, float("-inf"))
+        fill = asked & (confidence > self.sampler.threshold)
+        surest = torch.zeros_like(fill).scatter(-1, confidence.argmax(-1, keepdim=True), True)
+        return fill | (asked & surest & ~fill.any(-1, keepdim=True))
+
+    def _move_on(self, rows: Rows, decoding: Tensor) -> None:
+        """Blocks without masks are left behind."""
+        block = self.sampler.block_length
+        masked = rows.within & (rows.tokens == self.mask_id) & (rows.columns >= rows.at[:, None])
+        ahead = masked.int().argmax(-1) - rows.at
+        at = torch.where(masked.any(-1), rows.at + ahead // block * block, rows.length)
+        rows.at = torch.where(decoding, at, rows.at)
+
+    def _ended(self, rows: Rows) -> Tensor:
+        """Rows ``[N]`` whose text before their first EOS is complete, where that ends them."""
+        if not self.sampler.options.eos_stop:
+            return torch.zeros_like(rows.frozen)
+        is_end = rows.within & (rows.tokens == self.eos_id)
+        before = is_end.int().cumsum(-1) == 0
+        return is_end.any(-1) & ~(before & rows.within & (rows.tokens == self.mask_id)).any(-1)
+
+    def tokens(self) -> Tensor:
+        """Responses ``[B, R]`` as they stand, EOS behind the length of each row."""
+        width = int(self.rows.length.max())
+        tokens = self.rows.tokens.masked_fill(~self.rows.within, self.eos_id)
+        return tokens[:, : max(width, 1)].clone()
+
+    def output(self) -> SamplerOutput:
+        """The result."""
+        tokens, rows = self.tokens(), self.rows
+        width = tokens.shape[1]
+        sureness, committed_in = rows.sureness[:, :width].float(), rows.committed_in[:, :width]
+        seen = (tokens == self.eos_id).int().cumsum(-1)
+        lengths = (seen == 0).sum(-1)
+        if self.sampler.options.eos_stop:  # what was committed behind the end belongs to no answer
+            behind = torch.arange(width, device=tokens.device) > lengths[:, None]
+            tokens = tokens.masked_fill(behind, self.eos_id)
+            sureness = sureness.masked_fill(behind, float("nan"))
+            committed_in = committed_in.masked_fill(behind, -1)
+        trace = Trace(committed_in.clone(), sureness) if self.sampler.options.trace else None
+        confidence = mean_of_answers(sureness, lengths)
+        return SamplerOutput(tokens, lengths, self.nfe, trace, rows.passes.clone(), confidence)
