@@ -72,6 +72,19 @@ def test_every_tested_requirement_is_pinned() -> None:
     assert names - {"dllm-audio"} <= pinned
 
 
+def test_the_floors_that_are_tried_are_the_floors_that_are_declared() -> None:
+    declared = re.findall(
+        r"(transformers|accelerate|peft)>=([\d.]+)",
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+    )
+    floors = dict(declared)
+    assert set(declared) == set(floors.items())  # every extra asks for the same
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(transformers|accelerate|peft) ([\d.]+\d)", page)) == set(declared)
+    script = (ROOT / ".ci" / "versions").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\(lowest (\w+)\)", script)) == set(floors)
+
+
 def test_no_file_names_a_place_on_somebodys_machine() -> None:
     assert findings(MACHINE_PATH) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import soundfile
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -33,6 +35,8 @@ from dllm_audio.cli import main
 from dllm_audio.data import DiffusionCollator, EosPadding, ExampleParser, RecordDataset
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.prompts import ChatTemplate
+from dllm_audio.protocols import AudioEncoder, Backbone
+from dllm_audio.samplers import CachePolicy, Sampler
 from dllm_audio.training import Foundation, Optimization, Stage, StageData, assemble, run_stage
 
 WORDS = "what is said who are you a b c violin piano one two choose the answer . , : ? system user"
@@ -85,7 +89,7 @@ def backbone() -> MaskedLMBackbone:
     words = tokenizer()
     config = BertConfig(
         vocab_size=len(words), hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=128, initializer_range=0.4,
+        intermediate_size=32, max_position_embeddings=256, initializer_range=0.4,
     )  # fmt: skip
     return MaskedLMBackbone(BertForMaskedLM(config), words)
 
@@ -193,3 +197,50 @@ def test_two_steps_of_a_stage_train_it_and_leave_a_model_that_loads(
     assert changed == {"adapter.project.weight", "adapter.project.bias"}
     assert trained.default_sampler() == model.default_sampler()
     assert trained.generate(prompts="what ?", audio=sound(0)).texts
+
+
+class BareEncoder:
+    """What the protocol lists, and no more; no module either."""
+
+    hidden_size, num_layers, sampling_rate, window_seconds = 16, 1, 16000, None
+
+    def features(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        lengths = torch.tensor([len(each) // 16 for each in waveforms])
+        pairs = zip(waveforms, lengths.tolist(), strict=True)
+        rows = [each[: count * 16].view(-1, 16) for each, count in pairs]
+        return pad_sequence(rows, batch_first=True), lengths
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        return EncoderOutput(features, (features, features), lengths)
+
+
+class BareBackbone(nn.Module):
+    """As above: embed, hidden, head and a config; nothing that caches, no forward."""
+
+    def __init__(self, inner: MaskedLMBackbone) -> None:
+        super().__init__()
+        self.config, self.embed, self.head = inner.config, inner.embed, inner.head
+        self.inner = inner
+
+    def hidden(self, inputs_embeds: Tensor, **arguments: Any) -> Tensor:
+        assert arguments.pop("cache", None) is None
+        return self.inner.hidden(inputs_embeds, **arguments)
+
+
+def test_parts_that_are_the_protocols_and_no_more_answer_with_the_default_sampler() -> None:
+    assert isinstance(BareEncoder(), AudioEncoder)
+    assert isinstance(BareBackbone(backbone()), Backbone)
+    model = AudioDiffusionLM.from_parts(
+        BareEncoder(), MeanAdapter(16, 24), BareBackbone(backbone().eval()), tokenizer()
+    )
+    sampler = model.default_sampler()
+    assert sampler.cache.kind is not None
+    question = {"audio": [sound(0, 900), sound(1, 400)], "prompts": ["what is said", "who"]}
+    with pytest.warns(UserWarning, match="cannot cache; decoding without a cache") as said:
+        answer = model.generate(**question)
+    assert len(said) == 1
+    uncached = Sampler(
+        sampler.gen_length, sampler.block_length, sampler.commit,
+        cache=CachePolicy(None), options=sampler.options,
+    )  # fmt: skip
+    assert answer.texts == model.generate(**question, sampler=uncached).texts
