@@ -20,16 +20,30 @@ from typing import Any
 import torch
 
 from dllm_audio import (
+    DAEDAL,
+    KLASS,
+    WINO,
+    AdaptiveSampler,
     AudioDiffusionLM,
     CachedParallelSampler,
+    Editing,
     EntropyBound,
     Factor,
     FixedQuota,
     LocalLeap,
+    Prophet,
+    Remasking,
+    RhoEOS,
     Threshold,
 )
 from dllm_audio.evaluation.tuning import Candidate, Measured, TuningQuestion, measure
-from dllm_audio.samplers import CommitRule, Hierarchical, TraceCredit
+from dllm_audio.samplers import (
+    CommitRule,
+    Hierarchical,
+    LengthPolicy,
+    SamplingOptions,
+    TraceCredit,
+)
 from dllm_audio.toy import FAMILIES, ToyDataset, small_model
 
 SEED = 23
@@ -43,6 +57,15 @@ RULES: dict[str, CommitRule] = {
     "EntropyBound(0.1)": EntropyBound(0.1),
     "LocalLeap(0.9, 0.75, 4)": LocalLeap(),
     "Hierarchical(0.92, 0.62)": Hierarchical(),
+    "KLASS": KLASS(16),
+    "Prophet": Prophet(16),
+    "WINO(0.6, 0.9)": WINO(),
+    "Editing(0.9, 0.9)": Editing(0.9, 0.9, 4),
+    "Remasking": Remasking(),
+}
+LENGTHS: dict[str, LengthPolicy] = {
+    "DAEDAL": DAEDAL(BLOCK, LENGTH, expansion_factor=4, eos_check_tokens=4),
+    "rho-EOS": RhoEOS(BLOCK, LENGTH, expansion_factor=4),
 }
 CACHES = (None, "prefix", "dual")
 TAUS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
@@ -58,6 +81,10 @@ def ways() -> tuple[list[Candidate], list[Candidate]]:
     reference = sampler(FixedQuota(LENGTH), None, eos_stop=False)
     table = [Candidate("reference: one token a step, no EOS stop", reference)]
     table += [Candidate(name, sampler(rule, c)) for name, rule in RULES.items() for c in CACHES]
+    options = SamplingOptions(eos_stop=True)
+    for name, length in LENGTHS.items():
+        found = [AdaptiveSampler(length, BLOCK, cache=c, options=options) for c in (None, "prefix")]
+        table += [Candidate(name, made) for made in found]
     credited = [sampler(Threshold(0.9), c, credit=TraceCredit()) for c in CACHES]
     table += [Candidate("Threshold(0.9), TraceCredit", made) for made in credited]
     sweep = [Candidate(f"{t:g}", sampler(Threshold(t), c)) for c in CACHES for t in TAUS]

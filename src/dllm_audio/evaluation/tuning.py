@@ -20,13 +20,18 @@ from tqdm.auto import tqdm
 from ..errors import InvalidArgumentError
 from ..samplers import (
     KLASS,
+    AdaptiveSampler,
     CachedParallelSampler,
+    EditingSampler,
     EntropyBound,
     Factor,
     FixedQuota,
     LocalLeap,
+    RhoEOS,
     Sampler,
+    SamplingOptions,
     Threshold,
+    WINOSampler,
 )
 from .robust import normalize
 
@@ -139,7 +144,7 @@ def candidates(
 
     Example:
         >>> [way.rule for way in candidates(16, 8)[:2]], len(candidates(16, 8))
-        (['one token a step', 'Threshold(0.9)'], 25)
+        (['one token a step', 'Threshold(0.9)'], 28)
     """
     block = gen_length if block_length is None else block_length
     rules = {
@@ -162,6 +167,15 @@ def candidates(
             Candidate(name, CachedParallelSampler(gen_length, block, rule, **cache))
             for cache in caches
         ]
+    # Which take tokens back, or find the length.
+    revised: dict[str, Any] = {"cache": "exact" if causal else None, "eos_stop": True}
+    surely = EditingSampler(gen_length, block, 0.9, 0.9, 4, **revised)
+    made.append(Candidate("Editing(0.9, 0.9)", surely))
+    if not causal:
+        made.append(Candidate("WINO", WINOSampler(gen_length, block, **revised)))
+        found = RhoEOS(initial_gen_length=min(block, gen_length), max_gen_length=gen_length)
+        options = SamplingOptions(eos_stop=True)
+        made.append(Candidate("rho-EOS", AdaptiveSampler(found, block, options=options)))
     return made
 
 
