@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_audio import AudioDiffusionLM, LowConfidenceSampler
+from dllm_audio import AudioDiffusionLM, CachedParallelSampler, LowConfidenceSampler
 from dllm_audio.errors import DllmAudioError, InvalidArgumentError
 from dllm_audio.outputs import SamplerOutput
 from dllm_audio.prompts import ConditionedPredictor
@@ -56,6 +56,20 @@ def test_the_default_sampler_follows_the_settings(model: AudioDiffusionLM) -> No
     other = model.generate(prompts="Who?", sampler=LowConfidenceSampler(3, 6)).output
     assert other.tokens.shape == (1, 6)
     assert other.nfe == 3
+
+
+@pytest.mark.parametrize("gen_length", [512, 2**20])
+def test_a_response_beyond_the_model_is_refused_before_any_pass(
+    model: AudioDiffusionLM, gen_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("memory is taken for it")
+
+    for name in ("forward", "hidden", "new_cache"):
+        monkeypatch.setattr(model.backbone, name, too_late)
+    sampler = CachedParallelSampler(gen_length, 64)
+    with pytest.raises(InvalidArgumentError, match=r"^gen_length: .*within 512 positions"):
+        model.generate(prompts=["A", "Who?"], audio=CLIPS[:2], sampler=sampler)
 
 
 def test_a_single_clip_serves_every_prompt_and_is_encoded_once(model: AudioDiffusionLM) -> None:

@@ -215,6 +215,20 @@ def test_unreadable_paths(tmp_path):
             load_audio(path)
 
 
+@pytest.mark.parametrize("url", ["https://x.org/a.wav", "s3://bucket/a.wav", "HTTP://x"])
+def test_an_address_is_not_a_missing_file(url):
+    with pytest.raises(AudioDecodeError, match="is a URL, and only files are read"):
+        load_audio(url)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
+def test_files_without_end_are_not_read(device, tmp_path):
+    (tmp_path / "clip.wav").symlink_to(device)
+    for path in (device, tmp_path / "clip.wav"):
+        with pytest.raises(AudioDecodeError, match="it is a device, not a file"):
+            load_audio(path)
+
+
 def test_closed_and_text_files(tmp_path):
     path = tmp_path / "clip.wav"
     path.write_bytes(encode(tone(440, RATE)))

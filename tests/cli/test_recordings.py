@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tqdm
 
 from dllm_audio.cli import main
 from dllm_audio.cli.asking import Asker, ask_all
@@ -116,6 +120,26 @@ def test_a_window_that_fails_ends_its_recording_and_no_other(tmp_path: Path) -> 
     assert [text for name, text in heap.told if name == "b"] == ["w0", "too little of it"]
     for name in "ac":
         assert [text for each, text in heap.told if each == name][-1] == "end"
+
+
+def test_progress_goes_on_inside_a_long_recording(tmp_path: Path, monkeypatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    seen: list[str] = []
+
+    class Watching(Echo):
+        def __call__(self, windows: Sequence[Heard]) -> list[Part]:
+            seen.append(terminal.getvalue().rpartition("\r")[2])
+            return super().__call__(windows)
+
+    at_once = partialmethod(tqdm.tqdm.__init__, mininterval=0, miniters=1)
+    monkeypatch.setattr(tqdm.tqdm, "__init__", at_once)
+    ask([record(tmp_path / "long.wav", 9.0)], Watching(), Heap())
+    shown = [re.search(r"long\.wav:.* (\d+)/9 ", line) for line in seen]
+    numbers = [int(found[1]) for found in shown if found]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) >= 7
 
 
 def test_damage_in_the_middle_keeps_what_was_heard_before_it(tmp_path: Path) -> None:
