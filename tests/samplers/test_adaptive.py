@@ -13,7 +13,7 @@ from torch import Tensor
 from dllm_audio import AdaptiveSampler, ClassifierFreeGuidance, RhoEOS
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.samplers import DAEDAL, SamplingOptions, from_dict
-from dllm_audio.samplers.adaptive import Rows, Seen
+from dllm_audio.samplers.length_policies import Rows, Seen
 
 from .models import EOS, MASK, TablePredictor, mixed_batch, sure_table, tiny_llada
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dllm_audio import (
+    DAEDAL,
     KLASS,
+    AdaptiveSampler,
     CachedParallelSampler,
     EditingSampler,
     EntropyBound,
@@ -18,10 +20,10 @@ from dllm_audio import (
     LLaDAConfig,
     Prophet,
     RemaskingSampler,
+    RhoEOS,
     WINOSampler,
 )
 from dllm_audio.samplers import Sampler
-from dllm_audio.samplers.adaptive import DAEDAL, AdaptiveSampler, RhoEOS
 from dllm_audio.weights import load_weights
 from parity import load_golden, load_golden_json
 

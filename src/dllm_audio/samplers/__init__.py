@@ -1,7 +1,7 @@
 """Decoding: which positions, how sure, what is committed, what is reused."""
 
 from . import presets
-from .adaptive import DAEDAL, AdaptiveSampler, LengthPolicy, RhoEOS
+from .adaptive import AdaptiveSampler
 from .cache import CachePolicy
 from .choices import Chosen, choose_among
 from .choosing import SamplingOptions
@@ -18,6 +18,7 @@ from .commit import (
 )
 from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
+from .length_policies import DAEDAL, LengthPolicy, RhoEOS
 from .lengths import LengthRule, response_mask
 from .loop import Sampler
 from .named import (

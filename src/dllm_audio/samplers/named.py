@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from ..errors import CheckpointError, InvalidArgumentError
 from ..parts import build
-from .adaptive import POLICIES, AdaptiveSampler
+from .adaptive import AdaptiveSampler
 from .cache import CachePolicy
 from .checks import shown
 from .choosing import SamplingOptions
 from .commit import CommitRule, FixedQuota, Threshold
 from .confidence import TraceCredit
 from .guidance import ClassifierFreeGuidance
+from .length_policies import POLICIES
 from .loop import Sampler
 from .revisions import WINO, Editing, Remasking
 
