@@ -167,7 +167,9 @@ def write_dataset(case: Case, rows: list[dict[str, str]]) -> None:
 
     columns: dict[str, list[Any]] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = [as_value(row.get(name, "null")) for row in rows]
+        texts = [row.get(name, "null") for row in rows]
+        deep = "[" * 20  # for which ``datasets`` takes exponential time
+        values = [text if deep in text else as_value(text) for text in texts]
         try:
             if case.form == "saved":
                 datasets.Dataset.from_dict({name: values})

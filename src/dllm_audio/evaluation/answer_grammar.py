@@ -122,6 +122,10 @@ class _Reading:
         self.negated = negated(mentions)
         self.conceded = conceded(mentions)
         self.opening = next((i for i in range(size) if not self._is_before(i)), size)
+        # "A: 10%, B: 80%": what opens such a list is not yet the answer.
+        told = [m.choices for m in mentions.found if m.is_label and self.word(m.end) == ":"]
+        if len(set(told)) > 1:
+            self.opening = size
         ends = [i for i in range(size) if self.word(i) == "\n"]
         self.last_line = ends[-1] + 1 if ends else size
         while self.last_line < size and self._is_before(self.last_line):
@@ -158,11 +162,10 @@ class _Reading:
             rank = STATED
         elif mention.follow and rank < STATED:
             rank = max(rank, self._announced(mention))
-        if mention.start in self.conceded:
-            rank = min(rank, self._unannounced(mention))
-        leads = mention.start == self.opening and mention.follow in _SET_OFF
-        if self.word(mention.end) == "?" and mention.end + 1 < len(self.mentions.tokens):
-            leads, rank = False, min(rank, self._unannounced(mention))  # only asked, so far
+        asked = self.word(mention.end) == "?" and mention.end + 1 < len(self.mentions.tokens)
+        if asked or (mention.start in self.conceded and self._announced(mention) < STATED):
+            rank = min(rank, LETTER)  # the least that can be said
+        leads = mention.start == self.opening and mention.follow in _SET_OFF and not asked
         placed = leads or mention.start == self.last_line
         denied = (
             judged == "wrong"
@@ -174,14 +177,8 @@ class _Reading:
 
     def _rank(self, mention: Mention) -> int:
         """The rank of a mention by itself, wherever it is."""
-        if not mention.is_label and self._announced(mention) == STATED:
-            return STATED
-        return self._unannounced(mention)
-
-    def _unannounced(self, mention: Mention) -> int:
-        """The rank of a mention that nothing leads up to."""
         if not mention.is_label:
-            return TEXT
+            return STATED if self._announced(mention) == STATED else TEXT
         return LETTER if mention.plain else NOWHERE
 
     def _announced(self, mention: Mention) -> int:

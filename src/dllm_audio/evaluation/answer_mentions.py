@@ -114,6 +114,7 @@ class Mentions:
         self.tokens = tokenize(text)
         self.covered: set[int] = set()  # tokens inside the text of a choice
         self._own: dict[int, frozenset[int]] = {}  # first token of a text -> choices
+        self._after_article: set[int] = set()  # first tokens of texts
         texts = self._texts()
         labels = [self._label(i) for i in range(len(self.tokens)) if self._may_be_label(i)]
         found = [label for label in labels if label is not None]
@@ -161,6 +162,7 @@ class Mentions:
             self.covered.update(range(start, end))
             self._own[start] = indices
             if start and self._is_article(start - 1, indices):
+                self._after_article.add(start)
                 start -= 1
             mentions.append((start, end, indices))
         return [
@@ -181,9 +183,12 @@ class Mentions:
     def _is_article(self, index: int, text: frozenset[int]) -> bool:
         """Whether a token is the article of a text, and not the letter of that choice."""
         word = self._text(index)
-        own = self.choices.labels.get(word) in text
+        # "a violin" where A is the violin: either reading means the same.
+        own = self.choices.labels.get(word) in text and self.tokens[index].raw.isupper()
         english = self._text(index + 1).isascii()  # no article stands before an ideograph
-        return word in ARTICLES and english and not own and not self.is_item(index)
+        # Any letter may stand where "a" does, so that none of them is read in another way.
+        article = word in ARTICLES or self._may_be_label(index)
+        return article and english and not own and not self.is_item(index)
 
     def is_item(self, index: int) -> bool:
         """A letter that numbers what follows it: "A." or "A)" at the start of a line, or "(A)"."""
@@ -236,7 +241,8 @@ class Mentions:
         if not follow and self._is_capital(index) and self._is_capital(index + 1):
             follow = "word"  # "B D"
         if own is not None and follow == "":
-            if not own & meant and self._text(index + 1).isascii():
+            other = not own & meant and self._text(index + 1).isascii()
+            if other or index + 1 in self._after_article:
                 return None  # "A piano": an article
             follow = "own"
         bracketed = self.is_bracketed(index, index + 1)

@@ -55,7 +55,7 @@ LEADING = (
 AFTER_LABEL = _words(
     "because since as due for in on at by from with and or but nor not so if when while whereas "
     "which that though although given based here there then than rather instead over i too it "
-    "also option"
+    "also option the"
 )
 AFTER_TEXT = _words("because since as but due")
 VERBS = BE | _words("fits matches would should could has describes")
