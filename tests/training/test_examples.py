@@ -105,3 +105,24 @@ def test_stopped_by_a_signal_it_says_one_line(tmp_path: Path, number: signal.Sig
     shown = (tmp_path / "errors").read_text()
     assert "stopped; the same command goes on" in shown
     assert "Traceback" not in shown
+
+
+def test_conversion_to_block_causal_attention(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    options = ["--max-steps", 2, "--questions", 3, "--output", tmp_path, "--results", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["block_causal", *map(str, options)])
+    runpy.run_path(str(EXAMPLES / "block_causal.py"), run_name="__main__")
+    table = (tmp_path / "block_causal.md").read_text()
+    assert "| block-causal, trained | Threshold(0.9) | exact |" in table
+    model = AudioDiffusionLM.from_pretrained(tmp_path / "block-causal")
+    assert model.backbone.config.causal_block_length == 8
+
+
+def test_the_table_of_rules_and_caches(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    options = ["--questions", 2, "--repeats", 1, "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["decoding_table", *map(str, options)])
+    runpy.run_path(str(EXAMPLES / "decoding_table.py"), run_name="__main__")
+    found = json.loads((tmp_path / "decoding.json").read_text())["ways"]
+    assert {"WINO(0.6, 0.9)", "rho-EOS", "Prophet"} <= {way["rule"] for way in found}
+    assert (tmp_path / "decoding.png").stat().st_size > 5000
