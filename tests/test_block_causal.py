@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from dllm_audio import (
 from dllm_audio.backbones import GraphedBackbone
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.losses import masked_cross_entropy
+from dllm_audio.prompts.block_causal import BlockCausalPredictor
 from small_parts import (
     EOS,
     MASK,
@@ -265,3 +267,27 @@ def test_the_pattern_is_part_of_the_config(tmp_path: Any) -> None:
     same(llada(ids).logits[:, :4], llada(ids[:, :4]).logits)
     with pytest.raises(InvalidArgumentError, match="causal_block_length"):
         small_llada(causal_block_length=0)
+
+
+@SETTINGS
+@given(**shapes, block=st.integers(1, 12), guided=st.booleans())
+def test_passes_over_several_blocks_at_once_decode_the_same(
+    seed: int, rows: int, response: int, size: int, block: int, guided: bool
+) -> None:
+    """As on a GPU, where no pass is split into blocks."""
+    predictor = conditioned(seed, rows, response, size, torch.float64)
+    options = {"guidance": ClassifierFreeGuidance(0.5) if guided else None}
+    samplers = [
+        CachedParallelSampler(response, block, Threshold(0.3), cache=cache, **options)
+        for cache in (None, "exact", "prefix", "dual")
+    ]
+    expected = samplers[0](predictor)
+    with patch.object(BlockCausalPredictor, "_goes_by_block", lambda self: False):
+        found = [sampler(predictor) for sampler in samplers[:2]]
+        approximate = [sampler(predictor) for sampler in samplers[2:]]
+    for output in found:
+        assert torch.equal(output.tokens, expected.tokens)
+        assert output.nfe == expected.nfe
+    if block % size == 0:  # where the sampler's blocks are whole ones, these are exact, too
+        for output in approximate:
+            assert torch.equal(output.tokens, expected.tokens)

@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from dllm_audio import (
+    AdaptiveSampler,
     BlockSampler,
     CachedParallelSampler,
+    EditingSampler,
     EntropyBound,
     Factor,
     LowConfidenceSampler,
     MaskedDiffusionLoss,
+    RhoEOS,
     Threshold,
+    WINOSampler,
     condition,
     toy,
 )
@@ -34,6 +38,10 @@ SAMPLERS = {
     "prompt once": CachedParallelSampler(
         12, 4, EntropyBound(0.5), cache="dual", refresh="response"
     ),
+    "wino": WINOSampler(12, 4, 0.3, 0.6, cache="dual"),
+    "editing": EditingSampler(12, 4, 0.4, 0.2, 2, cache="prefix"),
+    "rho-EOS": AdaptiveSampler(RhoEOS(4, 12, 2), 4, 0.4, "prefix"),
+    "exact cache": CachedParallelSampler(12, 4, Threshold(0.3), cache="exact"),
 }
 
 
@@ -49,8 +57,9 @@ def padded_prompts(rows: int) -> tuple[Tensor, Tensor]:
 def test_tokens_are_those_of_the_cpu(name: str, graphed: bool) -> None:
     ids, mask = padded_prompts(3)
     audio = random_audio([5, 2, 4], junk=0.0)
-    llada = small_llada().double()
     sampler = SAMPLERS[name]
+    causal = 4 if sampler.cache.kind == "exact" else None
+    llada = small_llada(causal_block_length=causal).double()
 
     def predictor(backbone: Any, device: str) -> Any:
         moved = type(audio)(audio.embeds.double().to(device), audio.lengths.to(device))
