@@ -14,7 +14,9 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("dropout:\\n    not a number"))
         'dropout: not a number'
     """
-    return f"{' '.join(str(error).split()):.400}" or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    # What is long is a name in the middle; what and why stand at the ends.
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-195:]}"
 
 
 class DllmAudioError(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ..errors import DataError, MissingDependencyError
+from ..errors import DataError, MissingDependencyError, one_line
 
 
 class ArrowRows(Sequence[Mapping[str, Any]]):
@@ -109,8 +109,7 @@ def _choose_split(loaded: Mapping[str, Any], split: str | None, where: str) -> A
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong; the library wraps it in errors that do not tell it."""
+    """What went wrong first; the library wraps it in errors that do not tell it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    first = str(error).strip().partition("\n")[0]
-    return f"{first:.200}" or type(error).__name__
+    return one_line(error)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..audio import load_audio
-from ..errors import AudioError, DataError, InvalidArgumentError
+from ..errors import AudioError, DataError, InvalidArgumentError, one_line
 from .dataset import RecordDataset
 from .features import content_key
 from .journal import Journal
@@ -155,4 +155,4 @@ def _decode(source: object) -> tuple[float, str | None]:
     try:
         return len(load_audio(source, _RATE)) / _RATE, None  # type: ignore[arg-type]
     except (AudioError, InvalidArgumentError) as error:
-        return 0.0, str(error)
+        return 0.0, one_line(error)

@@ -18,12 +18,11 @@ from tqdm import tqdm
 
 from ..audio import load_audio
 from ..audio.units import SAMPLING_RATE
-from ..errors import DllmAudioError, InvalidArgumentError
+from ..errors import DllmAudioError, InvalidArgumentError, one_line
 from .predictors import Chooser, Predictions, Predictor
 from .questions import Task
 from .store import RecordFile, Result, Shard, Timing, shard_results
 
-_MOST = 600  # characters of a reason
 _DECODERS = 2  # threads that read audio ahead while the model computes
 
 
@@ -131,23 +130,14 @@ def _read_row(task: Task, index: int, max_seconds: float | None) -> _Row:
     except (DllmAudioError, OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_memory_error(error):
             raise
-        return _Row(index, item.id, item.prompt, [], None, one_line(error), 0.0)
+        return _Row(index, item.id, item.prompt, [], None, _reason(error), 0.0)
     limit = len(audio) if max_seconds is None else int(max_seconds * SAMPLING_RATE)
     cut = max(len(audio) - limit, 0) / SAMPLING_RATE
     return _Row(index, item.id, item.prompt, item.offered(), audio[:limit], None, cut)
 
 
-def one_line(error: BaseException) -> str:
-    """An error as one line of bounded length.
-
-    Example:
-        >>> one_line(ValueError("first\\nsecond"))
-        'ValueError: first second'
-    """
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    # A name of any length stands in the middle; what and why, at the ends.
-    half = _MOST // 2
-    return text if len(text) <= _MOST else f"{text[:half]} ... {text[-half:]}"
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def _is_memory_error(error: BaseException) -> bool:
@@ -177,7 +167,7 @@ def _answer(
                 groups = [[row] for row in group] + groups
             else:
                 row = group[0]
-                results[row.index] = replace(results[row.index], error=one_line(error))
+                results[row.index] = replace(results[row.index], error=_reason(error))
             continue
         seconds = (time.perf_counter() - start) / len(group)
         chances = output.probabilities
