@@ -56,6 +56,7 @@ def load(folder: Path) -> str:
         with suppress(DllmAudioError):
             model.generate(prompts="Hi")
     assert "\n" not in found
+    assert not found or found.startswith(str(folder))
     return found
 
 

@@ -207,10 +207,9 @@ def build(kind: str, description: object, source: str = "config") -> Any:
         cls = part_class(kind, name)
         from_config = getattr(cls, "from_config", None)
         return cls(**settings) if from_config is None else from_config(dict(settings))
-    except CheckpointError:
-        raise
     except DllmAudioError as error:
-        raise CheckpointError(f"{source}: {kind} {name!r}: {one_line(error)}") from error
+        made = type(error) if isinstance(error, CheckpointError) else CheckpointError
+        raise made(f"{source}: {kind} {name!r}: {one_line(error)}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise CheckpointError(f"{source}: {kind} {name!r}: {reason}") from error
