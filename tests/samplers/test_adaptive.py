@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import hypothesis.strategies as st
 import pytest
@@ -55,6 +55,40 @@ def test_no_mask_is_left_and_lengths_and_passes_are_bounded(
     assert output.trace is not None
     known = output.trace.step >= 0
     assert torch.equal(known, ~output.trace.confidence.isnan())
+
+
+class Undecided:
+    """Two masks expect an end, the second more surely; anything else expects text."""
+
+    batch_size, mask_token_id, eos_token_id = 1, MASK, EOS
+    device, can_cache, response_mask = torch.device("cpu"), False, None
+
+    def __call__(self, x_t: Tensor, *_: object, **__: object) -> Tensor:
+        logits = torch.zeros(*x_t.shape, MASK + 1)
+        if x_t.tolist() == [[MASK, MASK]]:
+            logits[0, :, EOS] = torch.tensor([1.0, 2.0])
+        else:
+            logits[..., 3] = 1.0
+        return logits
+
+    def within(self, *_: object) -> Undecided:
+        return self
+
+    select = within
+
+    def new_cache(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
+    cache_rows = new_cache
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_the_last_pass_appends_nothing(protect: bool) -> None:
+    """Both masks expect an end, so the tail goes; then text, which asks for one more each time."""
+    policy = RhoEOS(2, 3, 1, 0.4, 0.6, "const", protect=protect)
+    output = AdaptiveSampler(policy, 8)(Undecided())
+    assert output.nfe == policy.most_passes
+    assert output.tokens.tolist() == [[3, 3]]
 
 
 @settings(max_examples=20)

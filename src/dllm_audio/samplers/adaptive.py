@@ -164,6 +164,7 @@ class _Decoding:
         first = rows.growing
         length.grow_first(rows, seen, self.eos_id)
         decoding = ~first
+        last = decoding & (rows.passes + 1 >= length.most_passes)
         inside = rows.block(block) & decoding[:, None]
         asked = seen.open & inside
         fill = self._fill(asked, seen)
@@ -172,11 +173,13 @@ class _Decoding:
         rows.sureness = torch.where(fill, seen.confidence.to(rows.sureness.dtype), rows.sureness)
         rows.committed_in = rows.committed_in.masked_fill(fill, self.nfe)
         place, count = length.insert(rows, seen, weak)
-        count = torch.where(decoding, count, 0)
+        count = torch.where(decoding & ~last, count, 0)
         rows.insert(place, count)
         rows.length = (rows.length + count).clamp(max=length.max_gen_length)
         self._move_on(rows, decoding)
         length.resize(rows, seen, self.eos_id)
+        # No pass is left that would fill what a row's last one appends.
+        rows.length = torch.where(last, rows.length.minimum(before.length), rows.length)
         # What comes in from behind the tail is open.
         behind = ~rows.within
         rows.tokens = rows.tokens.masked_fill(behind, self.mask_id)
@@ -184,7 +187,7 @@ class _Decoding:
         rows.committed_in = rows.committed_in.masked_fill(behind, -1)
         rows.passes = rows.passes + 1
         same = (rows.tokens == before.tokens).all(-1) & (rows.length == before.length)
-        stuck = decoding & (same | (rows.passes >= length.most_passes))
+        stuck = last | (decoding & same)
         over = decoding & ((rows.at >= rows.length) | stuck | self._ended(rows))
         left = over[:, None] & rows.within & (rows.tokens == self.mask_id)
         rest = torch.where(stuck[:, None], seen.best, self.eos_id)
