@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import hypothesis.strategies as st
@@ -203,3 +204,24 @@ def test_options_that_have_no_meaning_here_are_refused() -> None:
     start: Tensor = torch.full((3, 12), MASK)
     with pytest.raises(InvalidArgumentError, match="start"):
         sampler_of("daedal", 4)(predictor, start=start)
+
+
+def test_a_policy_of_ones_own_is_described_by_its_name() -> None:
+    @dataclass(frozen=True)
+    class Constant(DAEDAL):
+        """The first length, for good."""
+
+        name = "constant"
+        finds_first = False
+
+        def insert(self, rows: Rows, seen: Seen, weak: Tensor) -> tuple[Tensor, Tensor]:
+            return rows.at, torch.zeros_like(rows.length)
+
+    sampler = AdaptiveSampler(Constant(5, 12), 3, 0.4)
+    assert from_dict(sampler.to_dict()) == sampler
+    output = sampler(mixed_batch(MODELS[0], 1).together())
+    assert output.tokens.shape[1] == 5
+    with pytest.raises(InvalidArgumentError, match="not taken by DAEDAL"):
+
+        class Other(DAEDAL):
+            name = "daedal"

@@ -137,9 +137,10 @@ class _Decoding:
         def each(value: int | bool) -> Tensor:
             return torch.full((shape[0],), value, device=wrapped.device)
 
+        wide = torch.float32 if wrapped.device.type == "mps" else torch.float64
         self.rows = Rows(
             tokens,
-            torch.full(shape, float("nan"), device=wrapped.device),
+            torch.full(shape, float("nan"), dtype=wide, device=wrapped.device),
             torch.full_like(tokens, -1),
             length=each(sampler.length.initial_gen_length),
             at=each(0),

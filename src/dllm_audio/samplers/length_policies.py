@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..errors import InvalidArgumentError
 from .checks import check_choice, check_flag, check_integer, check_number
 
 
@@ -102,8 +103,14 @@ class Rows:
             setattr(self, name, getattr(self, name).gather(1, source))
 
 
+POLICIES: dict[str, type[LengthPolicy]] = {}  # by name, those of others too
+
+
 class LengthPolicy(ABC):
     """How a response changes its length.
+
+    A subclass with a ``name`` of its own, a dataclass of settings, is found under that name by
+    :func:`.from_dict`.
 
     Attributes:
         initial_gen_length: first length.
@@ -111,6 +118,16 @@ class LengthPolicy(ABC):
         finds_first: whether a first length is looked for before anything is decoded.
         low_conf_threshold: confidence below which a position asks for room.
     """
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            return
+        known = POLICIES.setdefault(cls.name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            expected = f"a name that is not taken by {known.__qualname__}"
+            raise InvalidArgumentError("name", expected, cls.name)
+        POLICIES[cls.name] = cls
 
     name: ClassVar[str]
     finds_first: ClassVar[bool] = False
@@ -298,6 +315,3 @@ def _check_lengths(policy: DAEDAL | RhoEOS) -> None:
     check_integer("expansion_factor", policy.expansion_factor)
     check_integer("eos_check_tokens", policy.eos_check_tokens)
     check_flag("protect", policy.protect)
-
-
-POLICIES: dict[str, type[DAEDAL] | type[RhoEOS]] = {"daedal": DAEDAL, "rho-eos": RhoEOS}
