@@ -18,6 +18,7 @@ NEEDED = {
     "convert": ["in", "out"],
     "info": [],
     "train": ["run.json"],
+    "tune": ["--output", "out"],
 }
 NO_NUMBERS = ("", " ", "x", "nan", "inf", "-inf", "1e400", "-1", f"-{10**400}", "0x10", "1 2")
 NO_INTEGERS = (*NO_NUMBERS, "1.5", "1e3", str(10**400), str(2**63), "\uff11", "9" * 5000)
@@ -88,6 +89,7 @@ def test_no_number_is_refused(command: str, option: str, whole: bool, capsys) ->
         ("answer", "--stage", "0"),
         ("answer", "--temperature", "1e308"),
         ("train", "--gpus", "0"),
+        ("tune", "--rows", "0"),
         ("train", "--sequence-length", "0"),
     ],
 )
