@@ -9,14 +9,13 @@ The default is a handful. For a long search, which prints every case that breaks
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 import fuzz_cases
 import fuzzing
+from long_search import FIRST, cases
 
-FIRST, CASES = int(os.environ.get("FUZZ_FIRST", "0")), int(os.environ.get("FUZZ_CASES", "60"))
+CASES = cases(60)
 _CHUNK = 20
 
 

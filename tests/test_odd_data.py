@@ -9,30 +9,19 @@ The default is a handful. For a long search::
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-FIRST, CASES = int(os.environ.get("FUZZ_FIRST", "0")), int(os.environ.get("FUZZ_CASES", "40"))
+from long_search import FIRST, cases, search
+
+CASES = cases(40)
 SCRIPT = Path(__file__).with_name("odd_data.py")
-GIBIBYTE = 2**20  # in KiB
 
 
 def test_odd_data_give_a_result_or_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), str(tmp_path), str(FIRST), str(CASES)]
-    paths = os.pathsep.join([str(SCRIPT.parent / "audio"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    made = subprocess.run(command, capture_output=True, env=environment)
-    told = made.stderr.decode("utf-8", "replace")
-    assert made.returncode == 0, told[-3000:]  # names the case that ended it
-    *records, whole = map(json.loads, made.stdout.splitlines())
-    assert len(records) == CASES
+    records = search(SCRIPT, tmp_path, FIRST, CASES, 2048, SCRIPT.parent / "audio")
     broken = [f"{record}" for record in records if not _holds(record, tmp_path)]
     assert not broken, "\n".join(broken)
-    assert whole["kibibytes"] < 2 * GIBIBYTE
     results = sum(record["outcome"] == "result" for record in records)
     assert CASES // 10 < results < CASES  # neither nothing odd, nor nothing left to use
 

@@ -36,7 +36,14 @@ from .modes import evaluating
 from .outputs import AudioEmbeddings, Generation, SamplerOutput
 from .processor import AudioDiffusionProcessor, Conversations, read_settings
 from .prompts import ChatTemplate, ConditionedPredictor, condition
-from .protocols import AudioAdapter, AudioEncoder, AudioSource, MaskPredictor, Tokenizer
+from .protocols import (
+    AudioAdapter,
+    AudioEncoder,
+    AudioSource,
+    MaskPredictor,
+    Tokenizer,
+    causal_block_length,
+)
 from .samplers import CachedParallelSampler, Sampler, Threshold, choose_among, from_dict
 from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
@@ -282,7 +289,7 @@ class AudioDiffusionLM(PreTrainedModel):
         """What :meth:`generate` uses where no sampler is given."""
         if self.sampler is not None:
             return self.sampler
-        causal = getattr(self.backbone.config, "causal_block_length", None)
+        causal = causal_block_length(self.backbone)
         if causal is not None:
             return CachedParallelSampler(128, causal, Threshold(0.9), cache="exact")
         return CachedParallelSampler(128, 32, Threshold(0.9))

@@ -205,6 +205,12 @@ def _has_forward(module: nn.Module) -> bool:
     return getattr(module.forward, "__func__", module.forward) is not nn.Module.forward
 
 
+def causal_block_length(backbone: Backbone) -> int | None:
+    """Response positions of a block that sees nothing behind it; None: attention is full."""
+    length: int | None = getattr(backbone.config, "causal_block_length", None)
+    return length
+
+
 @runtime_checkable
 class CachingBackbone(Backbone, Protocol):
     """A backbone that keeps keys and values."""
@@ -295,8 +301,8 @@ class CacheablePredictor(MaskPredictor, Protocol):
 
 
 @runtime_checkable
-class BlockCausalPredictor(CacheablePredictor, Protocol):
-    """A cacheable predictor whose blocks see nothing behind them.
+class ExactlyCacheablePredictor(CacheablePredictor, Protocol):
+    """A cacheable predictor whose blocks see nothing behind them, so that a cache can be exact.
 
     Attributes:
         causal_block_length: response positions of a block.

@@ -42,11 +42,10 @@ def row_layout(
         windowed: whether the queries are a window of the keys, not all of them.
         visible: ``[Q, L]`` bool, keys that each query may attend to besides; None: all.
     """
-    bias = None
-    if attention_mask is not None or visible is not None:
-        hidden = _hidden(attention_mask, visible)
-        bias = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device)
-        bias = bias.masked_fill(hidden, float("-inf"))
+    bias, seen = None, _seen(attention_mask, visible)
+    if seen is not None:
+        bias = torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
+        bias = bias.masked_fill(~seen, float("-inf"))
     if x.device.type != "cpu" or torch.compiler.is_compiling() or visible is not None:
         return RowLayout(bias)
     keys = None if attention_mask is None else _spans(attention_mask)
@@ -87,16 +86,15 @@ def attend(
     return torch.cat(attended)
 
 
-def _hidden(attention_mask: Tensor | None, visible: Tensor | None) -> Tensor:
-    """Keys that are hidden, ``[B or 1, 1, 1 or Q, L]`` bool; one of the two is given."""
+def _seen(attention_mask: Tensor | None, visible: Tensor | None) -> Tensor | None:
+    """Keys that are attended to, ``[B or 1, 1, 1 or Q, L]`` bool; None: all."""
     if visible is None:
-        assert attention_mask is not None
-        return ~attention_mask[:, None, None, :]
+        return None if attention_mask is None else attention_mask[:, None, None, :]
     if attention_mask is None:
-        return ~visible[None, None]
+        return visible[None, None]
     seen = visible & attention_mask[:, None, :]
     # Queries at padding see nothing, which would give NaN; nobody looks at them.
-    return ~(seen | ~seen.any(-1, keepdim=True))[:, None]
+    return (seen | ~seen.any(-1, keepdim=True))[:, None]
 
 
 def _spans(attention_mask: Tensor) -> list[tuple[int, int]] | None:

@@ -7,7 +7,8 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import InvalidArgumentError
+from ..errors import InvalidArgumentError, MissingDependencyError
+from ..files import write_json, write_text
 from . import checks
 from .options import (
     add_batch_option,
@@ -80,9 +81,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and write what came of it; the exit code."""
-    from ..errors import MissingDependencyError
     from ..evaluation.tuning import candidates, draw_tuning, measure, recommend, tuning_table
-    from ..files import write_json, write_text
+    from ..protocols import causal_block_length
     from .models import load_model
 
     questions = _questions(arguments)
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     default = model.default_sampler()
     length = arguments.gen_length or default.gen_length
     block = min(arguments.block_length or default.block_length, length)
-    causal = getattr(model.backbone.config, "causal_block_length", None) is not None
+    causal = causal_block_length(model.backbone) is not None
     ways = candidates(length, block, causal=causal)
     measured = measure(
         model, questions, ways, batch_size=arguments.batch_size, repeats=arguments.repeats
@@ -131,7 +131,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _questions(arguments: argparse.Namespace) -> list[TuningQuestion]:
     """The questions of the file, or of the toy world."""
-
     from ..evaluation.tuning import TuningQuestion
 
     if arguments.data is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from ..errors import InvalidArgumentError
+from ..errors import InvalidArgumentError, MissingDependencyError
 from ..samplers import (
     KLASS,
     AdaptiveSampler,
@@ -297,8 +297,6 @@ def draw_tuning(measured: Sequence[Measured], chosen: Measured, path: Path) -> N
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    from ..errors import MissingDependencyError
-
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

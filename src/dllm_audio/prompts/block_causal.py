@@ -13,7 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import InvalidArgumentError
 from ..protocols import KVCache, hidden_states
 from .predictor import ConditionedPredictor
 
@@ -75,9 +74,7 @@ class BlockCausalPredictor(ConditionedPredictor):
         Raises:
             InvalidArgumentError: a window without a cache.
         """
-        self._check(x_t)
-        if window is not None and cache is None:
-            raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
+        self._check(x_t, cache, window)
         computed = torch.arange(x_t.shape[1], device=self.device) if window is None else window
         wanted = computed if positions is None else positions
         from_prompt = with_prompt or window is None

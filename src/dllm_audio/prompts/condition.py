@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import InvalidArgumentError, ShapeError
 from ..outputs import AudioEmbeddings
-from ..protocols import Backbone
+from ..protocols import Backbone, causal_block_length
 from .block_causal import BlockCausalPredictor
 from .predictor import ConditionedPredictor, check_ids
 from .splice import PlacedAudio, SplicedPrompt, splice
@@ -92,7 +92,7 @@ def condition(
     variants = {"text": partial(_embedded, backbone, masks, prompt_mask, placed, length)}
     if audio is not None:
         variants["audio"] = partial(splice, embeds, prompt_mask, length=length)
-    causal = getattr(backbone.config, "causal_block_length", None) is not None
+    causal = causal_block_length(backbone) is not None
     made = BlockCausalPredictor if causal else ConditionedPredictor
     return made(backbone, prompt, response_mask, mask_token_id, eos_token_id, variants)
 

@@ -82,7 +82,7 @@ class ConditionedPredictor:
         window: Tensor | None = None,
     ) -> Tensor:
         """Final hidden states ``[B, M, D]`` of the same positions, before the output head."""
-        self._check(x_t)
+        self._check(x_t, cache, window)
         position_ids, attention_mask = self._layout_of(x_t.shape[1])
         if window is None:
             if positions is None:
@@ -95,8 +95,6 @@ class ConditionedPredictor:
                 cache=cache,
                 output_positions=self._sources(positions) + self.prompt_length,
             )
-        if cache is None:
-            raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
         computed = window
         if self.logit_shift:
             if positions is None:
@@ -158,7 +156,7 @@ class ConditionedPredictor:
             cache: from :meth:`new_cache` with ``shadow_slots``.
             window: as for a call; the block must lie inside it.
         """
-        self._check(x_t)
+        self._check(x_t, cache, window)
         layout = self._layout_of(x_t.shape[1])
         states = states_with_shadow(self, x_t, layout, block, cache, window)
         logits, shadow = self.head(states).chunk(2, dim=1)
@@ -270,7 +268,11 @@ class ConditionedPredictor:
             self._layout = torch.cat((before, after), dim=1), mask
         return self._layout
 
-    def _check(self, x_t: Tensor) -> None:
+    def _check(
+        self, x_t: Tensor, cache: KVCache | None = None, window: Tensor | None = None
+    ) -> None:
+        if window is not None and cache is None:
+            raise InvalidArgumentError("cache", "a filled cache, because window is given", None)
         response = "R" if self.response_mask is None else self.response_mask.shape[1]
         if x_t.dim() != 2 or x_t.shape[0] != self.batch_size or x_t.shape[1] == 0:
             raise ShapeError("x_t", f"[{self.batch_size}, {response}]", list(x_t.shape))

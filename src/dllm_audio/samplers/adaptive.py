@@ -22,11 +22,12 @@ from ..protocols import ConfinablePredictor, KVCache, MaskPredictor
 from .cache import CachePolicy
 from .checks import check_choice
 from .choosing import Generators, SamplingOptions
-from .commit import Threshold
+from .commit import Threshold, or_surest
 from .confidence import best_token, fine_probability, widen
 from .length_policies import LengthPolicy, Rows, Seen
 from .loop import Sampler
-from .state import DecodingStep, mean_of_answers
+from .starting import check_start
+from .state import DecodingStep, answer_lengths, behind_the_end, mean_of_answers, nothing_known
 
 
 class AdaptiveSampler(Sampler):
@@ -71,7 +72,11 @@ class AdaptiveSampler(Sampler):
         policy = None if cache is None else CachePolicy(cache)
         super().__init__(length.max_gen_length, block_length, Threshold(threshold), policy, options)
         self.length = length
-        self.threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        """Of the commit rule."""
+        return cast(Threshold, self.commit).tau
 
     def to_dict(self) -> Description:
         """As of any sampler, with the policy under ``length``."""
@@ -87,8 +92,11 @@ class AdaptiveSampler(Sampler):
         generator: Generators = None,
     ) -> SamplerOutput:
         """Decode a batch; see :meth:`.Sampler.__call__`.  ``R`` is the longest row's length."""
-        *_, last = self.stream(predictor, start=start, generator=generator)
-        return cast(SamplerOutput, last.output)
+        decoding = self._start(predictor, start, generator)
+        with torch.inference_mode():
+            while decoding.going:
+                decoding.turn()
+        return decoding.output()
 
     def stream(
         self,
@@ -102,16 +110,22 @@ class AdaptiveSampler(Sampler):
         Yields:
             Responses as wide as the longest row is at that time; insertions move what is behind.
         """
-        if start is not None or generator is not None:
-            name, got = ("start", start) if start is not None else ("generator", generator)
-            raise InvalidArgumentError(name, "None, where the length is found", type(got).__name__)
-        decoding = _Decoding(self, predictor)
+        decoding = self._start(predictor, start, generator)
         while decoding.going:
             with torch.inference_mode():
                 decoding.turn()
             yield DecodingStep(decoding.nfe, decoding.tokens(), final=0)
         output = decoding.output()
         yield DecodingStep(output.nfe, output.tokens, output)
+
+    def _start(
+        self, predictor: MaskPredictor, start: Tensor | None, generator: Generators
+    ) -> _Decoding:
+        for name, got in (("start", start), ("generator", generator)):
+            if got is not None:
+                expected = "None, where the length is found"
+                raise InvalidArgumentError(name, expected, type(got).__name__)
+        return _Decoding(self, predictor)
 
 
 class _Decoding:
@@ -128,19 +142,16 @@ class _Decoding:
             raise InvalidArgumentError("predictor", expected, type(predictor).__name__)
         self.sampler, self.predictor, self.eos_id = sampler, wrapped, int(eos_id)
         self.mask_id = int(wrapped.mask_token_id)
-        check = getattr(predictor, "check_start", None)
-        if check is not None:
-            check(sampler.gen_length)
+        check_start(predictor, sampler.gen_length, None)
         shape = wrapped.batch_size, sampler.gen_length
         tokens = torch.full(shape, self.mask_id, dtype=torch.long, device=wrapped.device)
 
         def each(value: int | bool) -> Tensor:
             return torch.full((shape[0],), value, device=wrapped.device)
 
-        wide = torch.float32 if wrapped.device.type == "mps" else torch.float64
         self.rows = Rows(
             tokens,
-            torch.full(shape, float("nan"), dtype=wide, device=wrapped.device),
+            nothing_known(tokens),
             torch.full_like(tokens, -1),
             length=each(sampler.length.initial_gen_length),
             at=each(0),
@@ -171,7 +182,7 @@ class _Decoding:
         fill = self._fill(asked, seen)
         weak = asked & ~fill & (seen.confidence < length.low_conf_threshold)
         rows.tokens = torch.where(fill, seen.best, rows.tokens)
-        rows.sureness = torch.where(fill, seen.confidence.to(rows.sureness.dtype), rows.sureness)
+        rows.sureness = torch.where(fill, seen.confidence, rows.sureness)
         rows.committed_in = rows.committed_in.masked_fill(fill, self.nfe)
         place, count = length.insert(rows, seen, weak)
         count = torch.where(decoding & ~last, count, 0)
@@ -197,9 +208,8 @@ class _Decoding:
         self.nfe += 1
         broken = seen.confidence.isnan().any(-1)
         facts = torch.stack((over.long(), broken.long(), rows.length, rows.at)).tolist()
-        for place_, is_broken in enumerate(facts[1]):
-            if is_broken:
-                raise NonFiniteLogitsError(self.going[place_], self.nfe)
+        if any(facts[1]):
+            raise NonFiniteLogitsError(self.going[facts[1].index(1)], self.nfe)
         staying = [n for n, gone in enumerate(facts[0]) if not gone]
         self.longest = max((facts[2][n] for n in staying), default=0)
         self.first = min((facts[3][n] for n in staying), default=0)
@@ -222,7 +232,7 @@ class _Decoding:
             logits = worker(x_t, cache=self.cache)
         logits = widen(logits)
         value, best = best_token(logits, self.mask_id)
-        confidence = fine_probability(logits, value, best).to(rows.sureness.dtype)
+        confidence = fine_probability(logits, value, best)
         is_mask = logits[..., self.mask_id] > value[..., 0]
         place = slice(first, self.width)
         found = torch.full_like(rows.tokens, self.mask_id)
@@ -234,10 +244,8 @@ class _Decoding:
 
     def _fill(self, asked: Tensor, seen: Seen) -> Tensor:
         """What is sure of ``asked [N, W]``, or the surest."""
-        confidence = seen.confidence.masked_fill(~asked, float("-inf"))
-        fill = asked & (confidence > self.sampler.threshold)
-        surest = torch.zeros_like(fill).scatter(-1, confidence.argmax(-1, keepdim=True), True)
-        return fill | (asked & surest & ~fill.any(-1, keepdim=True))
+        sure = asked & (seen.confidence > self.sampler.threshold)
+        return or_surest(sure, seen.confidence, asked)
 
     def _move_on(self, rows: Rows, decoding: Tensor) -> None:
         """Blocks without masks are left behind."""
@@ -266,13 +274,12 @@ class _Decoding:
         tokens, rows = self.tokens(), self.rows
         width = tokens.shape[1]
         sureness, committed_in = rows.sureness[:, :width].float(), rows.committed_in[:, :width]
-        seen = (tokens == self.eos_id).int().cumsum(-1)
-        lengths = (seen == 0).sum(-1)
+        lengths = answer_lengths(tokens, self.eos_id)
         if self.sampler.options.eos_stop:  # what was committed behind the end belongs to no answer
-            behind = torch.arange(width, device=tokens.device) > lengths[:, None]
-            tokens = tokens.masked_fill(behind, self.eos_id)
-            sureness = sureness.masked_fill(behind, float("nan"))
-            committed_in = committed_in.masked_fill(behind, -1)
+            void = behind_the_end(lengths, tokens)
+            tokens = tokens.masked_fill(void, self.eos_id)
+            sureness = sureness.masked_fill(void, float("nan"))
+            committed_in = committed_in.masked_fill(void, -1)
         trace = Trace(committed_in.clone(), sureness) if self.sampler.options.trace else None
         confidence = mean_of_answers(sureness, lengths)
         return SamplerOutput(tokens, lengths, self.nfe, trace, rows.passes.clone(), confidence)

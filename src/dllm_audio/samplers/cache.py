@@ -66,4 +66,4 @@ class CachePolicy:
 
     def window(self, start: int, end: int, length: int) -> tuple[int, int]:
         """Response positions ``[from, to)`` that a step on block ``[start, end)`` recomputes."""
-        return (start, end) if self.kind == "dual" else (start, length)
+        return (start, end) if self.kind in ("dual", "exact") else (start, length)

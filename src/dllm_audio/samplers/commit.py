@@ -121,6 +121,13 @@ def ranks(scores: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(-1, order, positions)
 
 
+def or_surest(chosen: Tensor, confidence: Tensor, candidates: Tensor) -> Tensor:
+    """``chosen [N, C]``, and in a row that chooses nothing its most confident candidate."""
+    best = confidence.masked_fill(~candidates, float("-inf")).argmax(-1, keepdim=True)
+    is_best = torch.zeros_like(chosen).scatter(-1, best, True) & candidates
+    return chosen | (is_best & ~chosen.any(-1, keepdim=True))
+
+
 def within_quota(state: CommitState, steps: int) -> Tensor:
     """The step's even share of the block's masks, the most confident ones: ``[B, C]`` bool.
 

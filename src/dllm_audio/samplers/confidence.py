@@ -57,9 +57,12 @@ def fine_probability(logits: Tensor, chosen: Tensor, tokens: Tensor) -> Tensor:
     float64 softmax gives them.
     """
     rest = (logits - chosen).exp_().scatter_(-1, tokens, 0.0).sum(-1)
-    if rest.device.type != "mps":
-        rest = rest.double()
-    return rest.add_(1.0).reciprocal_()
+    return rest.to(fine_dtype(rest.device)).add_(1.0).reciprocal_()
+
+
+def fine_dtype(device: torch.device) -> torch.dtype:
+    """Float64, or the finest that the device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def margin(logits: Tensor, mask_id: int) -> Tensor:

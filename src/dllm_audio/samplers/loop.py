@@ -22,17 +22,17 @@ from ..errors import InvalidArgumentError, NonFiniteLogitsError
 from ..outputs import SamplerOutput
 from ..parts import Description, describe
 from ..protocols import (
-    BlockCausalPredictor,
     CacheablePredictor,
+    ExactlyCacheablePredictor,
     MaskPredictor,
     ShadowingPredictor,
 )
 from .cache import CachePolicy
 from .checks import check_integer
 from .choosing import Chooser, Generators, Guess, SamplingOptions
-from .commit import CommitRule, CommitState, share_out
+from .commit import CommitRule, CommitState, or_surest, share_out
 from .confidence import probability, widen
-from .revising import RevisingRule, Revision, decide, reopen_first, standing, take_back
+from .revising import RevisingRule, Revision, decide, standing, take_back
 from .starting import first_tokens
 from .state import (
     DecodingState,
@@ -269,8 +269,7 @@ class Sampler:
 
 def revise(rule: RevisingRule, state: DecodingState) -> None:
     """One pass of a rule that takes tokens back; the same four steps over the whole block."""
-    reopen_first(rule, state)
-    draft = standing(state)
+    draft = standing(state, rule)
     changeable, backing = draft.open | draft.own, None
     if rule.needs_shadow:
         logits, backing = predict_with_shadow(state, draft.tokens)
@@ -308,9 +307,8 @@ def predict(
     worker, policy = cast(CacheablePredictor, state.worker), state.cache_policy
     positions = torch.arange(start, end, device=tokens.device) if where is None else where + start
     if policy.kind == "exact":
-        reaches = min(state.start, start), max(state.end, end)
-        causal = cast(BlockCausalPredictor, worker)
-        window = torch.arange(*exact_window(state, reaches), device=tokens.device)
+        causal = cast(ExactlyCacheablePredictor, worker)
+        window = torch.arange(*exact_window(state, _reach(state)), device=tokens.device)
         first, state.prompt_is_cached = not state.prompt_is_cached, True
         return causal(tokens, positions, cache=state.cache, window=window, with_prompt=first), where
     return worker(tokens, positions, cache=state.cache, window=_window(state)), where
@@ -342,15 +340,19 @@ def predict_with_shadow(state: DecodingState, standing: Tensor) -> tuple[Tensor,
 
 def _window(state: DecodingState) -> Tensor | None:
     """Response positions that this pass computes; None: prompt and response."""
-    policy, length = state.cache_policy, state.current.shape[1]
-    reaches = policy.window(state.start, state.end, length)
-    reaches = min(reaches[0], state.watched[0]), max(reaches[1], state.watched[1])
+    policy, reach = state.cache_policy, _reach(state)
     if policy.refreshes(state.step):
         if not state.prompt_is_cached:
             state.prompt_is_cached = policy.keeps_prompt
             return None
-        reaches = (0, length)
-    return torch.arange(*reaches, device=state.current.device)
+        reach = (0, state.current.shape[1])
+    return torch.arange(*reach, device=state.current.device)
+
+
+def _reach(state: DecodingState) -> tuple[int, int]:
+    """Positions ``[from, to)`` that the cache policy recomputes, and all that is watched."""
+    low, high = state.cache_policy.window(state.start, state.end, state.current.shape[1])
+    return min(low, state.watched[0]), max(high, state.watched[1])
 
 
 def choose(state: DecodingState, logits: Tensor, where: Tensor | None, candidates: Tensor) -> Guess:
@@ -385,15 +387,11 @@ def commit(rule: CommitRule, state: DecodingState, guess: Guess, candidates: Ten
 
 
 def _commit_in_block(rule: CommitRule, seen: CommitState) -> Tensor:
-    candidates, confidence = seen.candidates, seen.confidence
+    candidates = seen.candidates
     if seen.steps is not None and seen.step + 1 >= seen.steps:
         return candidates
     chosen = rule.commit(seen) & candidates
-    if rule.may_wait:
-        return chosen
-    best = confidence.argmax(-1, keepdim=True)  # where the rule commits nothing
-    is_best = torch.zeros_like(chosen).scatter(-1, best, True) & candidates
-    return chosen | (is_best & ~chosen.any(-1, keepdim=True))
+    return chosen if rule.may_wait else or_surest(chosen, seen.confidence, candidates)
 
 
 def advance(
@@ -409,7 +407,7 @@ def advance(
         tokens, left = take_back(state, tokens, revision)
     state.current = tokens
     state.tokens = tokens if index is None else state.tokens.index_copy(0, index, tokens)
-    place = slice(None) if index is None else index, slice(start, end)
+    place = state.picked, slice(start, end)
     standing, found = state.sureness[place], guess.sureness
     state.sureness[place] = torch.where(chosen, found.to(standing.dtype), standing)
     if state.committed_in is not None:

@@ -247,17 +247,12 @@ def from_dict(description: Mapping[str, Any]) -> Sampler:
         return _adaptive(given)
     length, steps = given["gen_length"], given.get("steps")
     block = given.get("block_length")
-    options = {name: given[name] for name in _OPTIONS if name in given}
-    for name, kind in (("guidance", ClassifierFreeGuidance), ("credit", TraceCredit)):
-        if options.get(name) is not None:
-            options[name] = _read(name, kind, options[name])
-    cache = given.get("cache")
     return Sampler(
         length,
         length if block is None else block,
         _rule(given.get("commit"), steps),
-        None if cache is None else _read("cache", CachePolicy, cache),
-        SamplingOptions(**options),
+        _cache(given),
+        _sampling_options(given),
         steps,
     )
 
@@ -272,17 +267,30 @@ def _adaptive(given: Mapping[str, Any]) -> AdaptiveSampler:
     if given["gen_length"] != policy.max_gen_length:
         expected = f"{policy.max_gen_length}, as length.settings.max_gen_length"
         raise InvalidArgumentError("gen_length", expected, shown(given["gen_length"]))
-    options = {name: given[name] for name in _OPTIONS if name in given}
-    if options.get("guidance") is not None:
-        options["guidance"] = _read("guidance", ClassifierFreeGuidance, options["guidance"])
     rule = Threshold(0.9) if given.get("commit") is None else _rule(given["commit"], None)
     if not isinstance(rule, Threshold):
         raise InvalidArgumentError("commit", "a threshold, where the length is found", rule)
+    cache, block = _cache(given), given.get("block_length")
+    return AdaptiveSampler(
+        policy,
+        policy.max_gen_length if block is None else block,
+        rule.tau,
+        None if cache is None else cache.kind,
+        _sampling_options(given),
+    )
+
+
+def _cache(given: Mapping[str, Any]) -> CachePolicy | None:
     cache = given.get("cache")
-    kind = None if cache is None else _read("cache", CachePolicy, cache).kind
-    block = given.get("block_length")
-    block = policy.max_gen_length if block is None else block
-    return AdaptiveSampler(policy, block, rule.tau, kind, SamplingOptions(**options))
+    return None if cache is None else _read("cache", CachePolicy, cache)
+
+
+def _sampling_options(given: Mapping[str, Any]) -> SamplingOptions:
+    options = {name: given[name] for name in _OPTIONS if name in given}
+    for name, kind in (("guidance", ClassifierFreeGuidance), ("credit", TraceCredit)):
+        if options.get(name) is not None:
+            options[name] = _read(name, kind, options[name])
+    return SamplingOptions(**options)
 
 
 def _rule(description: object, steps: Any) -> CommitRule:

@@ -64,10 +64,13 @@ def plot_trace(
     panels = figure.subplots(batch, 1, squeeze=False, gridspec_kw={"height_ratios": steps})[:, 0]
     colors = matplotlib.colormaps["viridis"]
     for row, panel in enumerate(panels):
-        if trace.drafts is None:
-            _draw(panel, trace.step[row], trace.confidence[row], labels[row], colors)
+        committed = trace.step[row], trace.confidence[row], labels[row]
+        if trace.drafts is None or trace.draft_confidence is None:
+            _draw(panel, *committed, colors)
         else:
-            _draw_drafts(panel, trace, row, labels[row], colors)
+            drafts = trace.drafts[:, row], trace.draft_confidence[:, row]
+            _draw_drafts(panel, *drafts, trace.step[row], colors)
+            _label(panel, *committed, steps[row])
         if titles is not None:
             panel.set_title(titles[row], fontsize=10, loc="left")
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), colors)
@@ -78,51 +81,47 @@ def plot_trace(
 def _draw(
     panel: Any, step: torch.Tensor, confidence: torch.Tensor, labels: Sequence[str], colors: Any
 ) -> None:
-    from matplotlib.patches import Rectangle
-
     steps = max(int(step.max()) + 1, 1)
     for column, (when, sure) in enumerate(zip(step.tolist(), confidence.tolist(), strict=True)):
         for row in range(steps):
             color: Any = _MASKED if row < when else _KNOWN
-            if row == when:
-                color = colors(sure)
-            panel.add_patch(Rectangle((column, row), 1, 1, facecolor=color, edgecolor="white"))
-        text = "white" if when >= 0 and sure < 0.6 else "black"
-        at = max(when, 0) + 0.5
-        # A dollar sign would start a formula.
-        label = labels[column].replace("$", r"\$")
-        panel.text(column + 0.5, at, label, ha="center", va="center", fontsize=8, color=text)
-    _label_axes(panel, len(labels), steps)
+            _cell(panel, column, row, colors(sure) if row == when else color)
+    _label(panel, step, confidence, labels, steps)
 
 
-def _draw_drafts(panel: Any, trace: Trace, row: int, labels: Sequence[str], colors: Any) -> None:
-    from matplotlib.patches import Rectangle
-
-    assert trace.drafts is not None
-    assert trace.draft_confidence is not None
-    tokens, sure = trace.drafts[:, row], trace.draft_confidence[:, row]
+def _draw_drafts(
+    panel: Any, tokens: torch.Tensor, sure: torch.Tensor, last: torch.Tensor, colors: Any
+) -> None:
+    """Tokens ``[S, R]`` after every pass, how surely they stood, and the ``last [R]`` commits."""
     stands = ~sure.isnan()
     for step in range(len(tokens)):
         for column in range(tokens.shape[1]):
             now, before = bool(stands[step, column]), bool(step and stands[step - 1, column])
             changed = now and not (before and tokens[step, column] == tokens[step - 1, column])
             color: Any = colors(float(sure[step, column])) if changed else _KNOWN
-            if not now and trace.step[row, column] >= 0:
+            if not now and last[column] >= 0:
                 color = _MASKED
-            panel.add_patch(Rectangle((column, step), 1, 1, facecolor=color, edgecolor="white"))
+            _cell(panel, column, step, color)
             if before and not now:
                 panel.plot(column + 0.5, step + 0.5, "x", color="#c0392b", markersize=7)
-    for column, label in enumerate(labels):
-        when = int(trace.step[row, column])
-        text = "white" if when >= 0 and trace.confidence[row, column] < 0.6 else "black"
-        place = column + 0.5, max(when, 0) + 0.5
-        panel.text(
-            *place, label.replace("$", r"\$"), ha="center", va="center", fontsize=8, color=text
-        )
-    _label_axes(panel, len(labels), len(tokens))
 
 
-def _label_axes(panel: Any, length: int, steps: int) -> None:
+def _cell(panel: Any, column: int, row: int, color: Any) -> None:
+    from matplotlib.patches import Rectangle
+
+    panel.add_patch(Rectangle((column, row), 1, 1, facecolor=color, edgecolor="white"))
+
+
+def _label(
+    panel: Any, step: torch.Tensor, confidence: torch.Tensor, labels: Sequence[str], steps: int
+) -> None:
+    """The text of every position where it was committed last, and the axes."""
+    length = len(labels)
+    for column, (when, sure) in enumerate(zip(step.tolist(), confidence.tolist(), strict=True)):
+        text = "white" if when >= 0 and sure < 0.6 else "black"
+        # A dollar sign would start a formula.
+        label, style = labels[column].replace("$", r"\$"), {"ha": "center", "va": "center"}
+        panel.text(column + 0.5, max(when, 0) + 0.5, label, fontsize=8, color=text, **style)
     panel.set_xlim(0, length)
     panel.set_ylim(steps, 0)
     panel.set_xticks([i + 0.5 for i in range(length)], [str(i) for i in range(length)])

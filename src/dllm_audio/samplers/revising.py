@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .choosing import Guess
-from .commit import CommitRule, CommitState
+from .commit import CommitRule, CommitState, or_surest
 from .state import DecodingState
 
 
@@ -47,6 +47,11 @@ class Draft:
     backing: Tensor | None
     memory: Tensor
     step: int
+
+    @property
+    def open_confidence(self) -> Tensor:
+        """``[N, C]`` confidence where the position is open, ``-inf`` elsewhere."""
+        return self.confidence.masked_fill(~self.open, float("-inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +119,29 @@ class RevisingRule(CommitRule):
         return self.revise(draft).write
 
 
-def standing(state: DecodingState) -> Draft:
-    """The active block of the rows in work, before anything is predicted."""
-    block = slice(state.start, state.end)
-    rows = slice(None) if state.index is None else state.index
-    tokens, kept = state.current[:, block], state.sureness[rows, block]
-    masked = tokens == state.mask_id
-    own = ~masked & ~kept.isnan()
-    return Draft(tokens, masked, own, tokens, kept, kept, None, state.remembered[rows], state.step)
+def standing(state: DecodingState, rule: RevisingRule) -> Draft:
+    """The active block of the rows in work before anything is predicted.
 
-
-def reopen_first(rule: RevisingRule, state: DecodingState) -> None:
-    """Reopen what the rule wants to predict anew in this pass, unless it is the block's last."""
-    if _is_last(state):
-        return
-    draft = standing(state)
-    reopened = rule.reopen(draft)
+    What the rule wants to predict anew in this pass is reopened, unless it is the block's last.
+    """
+    draft = _standing(state)
+    reopened = None if _is_last(state) else rule.reopen(draft)
     if reopened is None:
-        return
+        return draft
     tokens = state.current.clone()
     masked = reopened & draft.own & _working(state)[:, None]
     tokens[:, state.start : state.end] = draft.tokens.masked_fill(masked, state.mask_id)
     state.current = tokens
     forget(state, masked)
+    return _standing(state)
+
+
+def _standing(state: DecodingState) -> Draft:
+    block, rows = slice(state.start, state.end), state.picked
+    tokens, kept = state.current[:, block], state.sureness[rows, block]
+    masked = tokens == state.mask_id
+    own = ~masked & ~kept.isnan()
+    return Draft(tokens, masked, own, tokens, kept, kept, None, state.remembered[rows], state.step)
 
 
 def decide(
@@ -150,14 +155,10 @@ def decide(
         return Revision(write | draft.open)
     reopened = torch.zeros_like(write) if revision.reopen is None else revision.reopen
     reopened = reopened & draft.own & ~write & working[:, None]
-    idle = ~(write | reopened).any(-1, keepdim=True)
-    first = seen.confidence.masked_fill(~draft.open, float("-inf")).argmax(-1, keepdim=True)
-    write = write | (torch.zeros_like(write).scatter(-1, first, True) & draft.open & idle)
+    write = write | (or_surest(write | reopened, seen.confidence, draft.open) & draft.open)
     going = torch.zeros_like(working) if revision.going is None else revision.going & working
     if revision.memory is not None:
-        rows = slice(None) if state.index is None else state.index
-        kept = torch.where(working, revision.memory, draft.memory)
-        state.remembered[rows] = kept
+        state.remembered[state.picked] = torch.where(working, revision.memory, draft.memory)
     return Revision(write, reopened, going)
 
 
@@ -179,8 +180,7 @@ def take_back(state: DecodingState, tokens: Tensor, revision: Revision) -> tuple
 
 def forget(state: DecodingState, reopened: Tensor) -> None:
     """Nothing is known any more of when and how surely these ``[N, C]`` were committed."""
-    rows = slice(None) if state.index is None else state.index
-    place = rows, slice(state.start, state.end)
+    place = state.picked, slice(state.start, state.end)
     state.sureness[place] = state.sureness[place].masked_fill(reopened, float("nan"))
     if state.committed_in is not None:
         state.committed_in[place] = state.committed_in[place].masked_fill(reopened, -1)

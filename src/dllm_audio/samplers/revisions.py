@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..parts import register
 from .checks import check_integer, check_number
-from .commit import ranks
+from .commit import or_surest, ranks
 from .revising import Draft, RevisingRule, Revision
 
 # WINO drafts at most this share of what is open, but between these numbers of positions.
@@ -57,11 +57,10 @@ class WINO(RevisingRule):
 
     def revise(self, draft: Draft) -> Revision:
         """Draft what is sure, reopen what its shadow does not back."""
-        confidence = draft.confidence.masked_fill(~draft.open, float("-inf"))
+        confidence = draft.open_confidence
         cap = (_SHARE * draft.open.sum(-1)).floor().clamp(_FEWEST, _MOST)
-        order = ranks(confidence)
-        write = draft.open & (confidence > self.threshold) & (order < cap[:, None])
-        write |= draft.open & (order == 0) & ~write.any(-1, keepdim=True)
+        write = draft.open & (confidence > self.threshold) & (ranks(confidence) < cap[:, None])
+        write = or_surest(write, confidence, draft.open)
         drafted = write.sum(-1)
         if draft.backing is None:
             return Revision(write, memory=drafted)
@@ -123,9 +122,8 @@ class Editing(RevisingRule):
 
     def revise(self, draft: Draft) -> Revision:
         """Fill and edit; a pass over a block without masks counts."""
-        confidence = draft.confidence.masked_fill(~draft.open, float("-inf"))
-        fill = draft.open & (confidence > self.threshold)
-        fill |= draft.open & (ranks(confidence) == 0) & ~fill.any(-1, keepdim=True)
+        confidence = draft.open_confidence
+        fill = or_surest(draft.open & (confidence > self.threshold), confidence, draft.open)
         closed = ~draft.open.any(-1)
         over = draft.memory + closed.long()
         edit = draft.own & (draft.best != draft.tokens) & (draft.confidence > self.edit_threshold)
@@ -172,8 +170,7 @@ class Remasking(RevisingRule):
     def revise(self, draft: Draft) -> Revision:
         """The most confident ones, as many as this pass commits."""
         count = self.remask_number if self._swaps(draft) else 1
-        confidence = draft.confidence.masked_fill(~draft.open, float("-inf"))
-        write = draft.open & (ranks(confidence) < count)
+        write = draft.open & (ranks(draft.open_confidence) < count)
         return Revision(write, going=torch.ones_like(draft.memory, dtype=torch.bool))
 
     def _swaps(self, draft: Draft) -> bool:

@@ -15,14 +15,15 @@ from torch import Tensor
 from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput, Trace
 from ..protocols import (
-    BlockCausalPredictor,
     CacheablePredictor,
     ConfinablePredictor,
+    ExactlyCacheablePredictor,
     KVCache,
     MaskPredictor,
 )
 from .cache import CachePolicy
 from .choosing import Chooser, SamplingOptions
+from .confidence import fine_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,11 @@ class DecodingState:
     shadow_slots: int = 0
     drafts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
+    @property
+    def picked(self) -> Tensor | slice:
+        """Rows in work, as an index into the batch."""
+        return slice(None) if self.index is None else self.index
+
     def deciding(self) -> list[int | None]:
         """``rows``, with None for those that wait for the others to finish the block."""
         return [n if left else None for n, left in zip(self.rows, self.left, strict=True)]
@@ -144,11 +150,9 @@ class DecodingState:
         committed_in = None if self.committed_in is None else self.committed_in.clone()
         lengths = torch.full_like(tokens[:, 0], tokens.shape[1])
         if self.eos_id is not None:
-            is_eos = (tokens == self.eos_id).int()
-            seen = is_eos.cumsum(-1)
-            lengths = seen.eq(0).sum(-1)
+            lengths = answer_lengths(tokens, self.eos_id)
             if self.eos_stop:  # what was committed behind the end belongs to no answer
-                void = (seen > is_eos) & ~sureness.isnan()
+                void = behind_the_end(lengths, tokens) & ~sureness.isnan()
                 tokens = tokens.masked_fill(void, self.eos_id)
                 sureness = sureness.masked_fill(void, float("nan"))
                 committed_in = None if committed_in is None else committed_in.masked_fill(void, -1)
@@ -160,6 +164,22 @@ class DecodingState:
             torch.tensor(self.row_nfe, device=tokens.device),
             mean_of_answers(sureness, lengths),
         )
+
+
+def answer_lengths(tokens: Tensor, eos_id: int) -> Tensor:
+    """Tokens ``[B]`` before the first EOS of ``tokens [B, R]``."""
+    return (tokens == eos_id).int().cumsum(-1).eq(0).sum(-1)
+
+
+def behind_the_end(lengths: Tensor, tokens: Tensor) -> Tensor:
+    """``[B, R]`` bool, positions behind the EOS that ends an answer of ``lengths [B]``."""
+    return torch.arange(tokens.shape[1], device=tokens.device) > lengths[:, None]
+
+
+def nothing_known(tokens: Tensor) -> Tensor:
+    """Sureness ``[B, R]`` before anything is committed, as fine as :func:`.fine_probability`'s."""
+    nan = float("nan")
+    return torch.full(tokens.shape, nan, dtype=fine_dtype(tokens.device), device=tokens.device)
 
 
 def mean_of_answers(sureness: Tensor, lengths: Tensor) -> Tensor:
@@ -194,7 +214,6 @@ def begin(
     if policy.kind == "exact" and getattr(predictor, "causal_block_length", None) is None:
         expected = "'prefix', 'dual' or None (the backbone's config has no causal_block_length)"
         raise InvalidArgumentError("cache", expected, "exact")
-    wide = torch.float32 if tokens.device.type == "mps" else torch.float64
     return DecodingState(
         tokens=tokens,
         predictor=predictor,
@@ -204,7 +223,7 @@ def begin(
         eos_id=eos_id,
         eos_stop=options.eos_stop,
         cache_policy=policy,
-        sureness=torch.full(tokens.shape, float("nan"), dtype=wide, device=tokens.device),
+        sureness=nothing_known(tokens),
         committed_in=torch.full_like(tokens, -1) if options.trace else None,
         row_nfe=[0] * len(tokens),
         whole=_confinable(predictor) if options.context == "prefix" else None,
@@ -284,14 +303,14 @@ def enter_block(
         state.cache = state.memory.first_rows(len(worker.cache_rows(every_row)))
 
 
-def exact_window(state: DecodingState, reaches: tuple[int, int]) -> tuple[int, int]:
+def exact_window(state: DecodingState, reach: tuple[int, int]) -> tuple[int, int]:
     """Positions ``[from, to)`` that a pass on an exact cache computes: whole blocks of the model.
 
     The first pass on a block computes what was committed since the keys and values before it were
     made, too, so that they become final without a pass of their own.
     """
-    size = cast(BlockCausalPredictor, state.predictor).causal_block_length
-    low, high = min(state.final, reaches[0]), -(-reaches[1] // size) * size
+    size = cast(ExactlyCacheablePredictor, state.predictor).causal_block_length
+    low, high = min(state.final, reach[0]), -(-reach[1] // size) * size
     state.final = state.start
     return low // size * size, min(high, state.current.shape[1])
 
