@@ -35,7 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "toy": {*PARTS, *MODEL},
     "training": {*PARTS, *MODEL, "losses", "checkpoints", "data"},
     "evaluation": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy"},
-    "cli": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy", "training", "evaluation"},
+    "serving": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy"},
+    "cli": {
+        *(PARTS | MODEL),
+        *("losses", "checkpoints", "data", "toy", "training", "evaluation", "serving"),
+    },
     "auto": {*PARTS, *MODEL},
     "__init__": set(),
     "__main__": {"cli"},
@@ -52,11 +56,15 @@ DEFERRED = {
     *("whisper", "soundfile", "soxr"),
     *("accelerate", "peft", "datasets", "tensorboard", "jiwer", "matplotlib"),
     *("torchao", "lmms_eval"),
+    *("fastapi", "starlette", "uvicorn", "python_multipart"),
 }
 
 
 # A layer that is of no use without an extra imports it as usual.
-EXTRAS = {"training": {"accelerate"}}
+EXTRAS = {
+    "training": {"accelerate"},
+    "serving": {"fastapi", "starlette", "uvicorn", "python_multipart"},
+}
 
 
 class Import(NamedTuple):
@@ -175,6 +183,10 @@ def test_every_folder_and_file_has_a_layer() -> None:
         ("def f():\n    from .checkpoints import x", ("model",)),
         ("from ..toy import x", ("training", "run")),
         ("from ..evaluation import x", ("training", "run")),
+        ("from ..evaluation import x", ("serving", "app")),
+        ("from ..training import x", ("serving", "app")),
+        ("from ..serving import x", ("evaluation", "run")),
+        ("import fastapi", ("cli", "serve")),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, module: tuple[str, ...]) -> None:

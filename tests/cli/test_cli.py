@@ -34,7 +34,7 @@ from dllm_audio.samplers import (
     preset,
 )
 
-COMMANDS = ("answer", "transcribe", "eval", "tune", "convert", "info")
+COMMANDS = ("answer", "transcribe", "serve", "eval", "tune", "convert", "info")
 
 
 def write_tone(path: Path, seconds: float = 0.5, rate: int = 16000) -> Path:

@@ -17,6 +17,7 @@ NEEDED = {
     "eval": ["toy"],
     "convert": ["in", "out"],
     "info": [],
+    "serve": [],
     "train": ["run.json"],
     "tune": ["--output", "out"],
 }
@@ -90,6 +91,9 @@ def test_no_number_is_refused(command: str, option: str, whole: bool, capsys) ->
         ("answer", "--temperature", "1e308"),
         ("train", "--gpus", "0"),
         ("tune", "--rows", "0"),
+        *[("serve", o, "0") for o in ("--max-batch", "--max-tokens", "--timeout")],
+        *[("serve", o, "0") for o in ("--max-audio-seconds", "--max-request-mb")],
+        ("serve", "--port", "65536"),
         ("train", "--sequence-length", "0"),
     ],
 )

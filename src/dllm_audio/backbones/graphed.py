@@ -112,6 +112,7 @@ class GraphedBackbone(nn.Module):
         self.config: Any = backbone.config
         self.logit_shift: int = getattr(backbone, "logit_shift", 0)
         self.takes_visible: bool = getattr(backbone, "takes_visible", False)
+        self.joins_caches: bool = getattr(backbone, "joins_caches", False)
         self.max_recordings = max_recordings
         self._recorder = record_cuda_graph if recorder is None else recorder
         self._forget()

@@ -42,6 +42,8 @@ class DiffusionTransformer(PreTrainedModel):
     supports_gradient_checkpointing = True
     logit_shift: ClassVar[int] = 0
     takes_visible: ClassVar[bool] = True
+    # Keys and values go through the cache's own methods alone, so that it may be several in one.
+    joins_caches: ClassVar[bool] = True
     names: ClassVar[Names]
     config: TransformerConfig
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..serving.captions import subtitle
 from .asking import Place
 from .recordings import Heard, Recording, reason
-from .results import Layout, Part, confidence_of, subtitle, time_of
+from .results import Layout, Part, confidence_of, time_of
 from .terminal import complain, note, print_json, say
 
 
@@ -60,7 +61,8 @@ class Printer:
             self._subtitles = 0
         if part.text:
             self._subtitles += 1
-            say(subtitle(self._subtitles, part, self._layout.text(part)))
+            text = self._layout.text(part)
+            say(subtitle(self._subtitles, part.start, part.end, text))
 
     def end(self, recording: Recording) -> None:
         """The rest of what there is to say about a recording."""

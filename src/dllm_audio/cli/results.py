@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..serving.captions import clock, srt
+
 if TYPE_CHECKING:
     from .recordings import Recording
 
@@ -92,10 +94,7 @@ class Layout:
         if self.form == "json":
             return json.dumps(self.record(recording), ensure_ascii=False, indent=2)
         if self.form == "srt":
-            spoken = [part for part in parts if part.text]
-            return "\n".join(
-                subtitle(number, part, self.text(part)) for number, part in enumerate(spoken, 1)
-            )
+            return srt((part.start, part.end, self.text(part)) for part in parts)
         if self.lines:
             alone = len(parts) == 1
             return "\n".join(
@@ -129,29 +128,3 @@ def time_of(start: float, end: float) -> str:
         '[00:00:00.000 - 00:00:02.500] '
     """
     return f"[{clock(start)} - {clock(end)}] "
-
-
-def subtitle(number: int, part: Part, text: str) -> str:
-    """One entry of SubRip subtitles.
-
-    Example:
-        >>> print(subtitle(1, Part(0.0, 2.5, "three one", 4), "three one"))
-        1
-        00:00:00,000 --> 00:00:02,500
-        three one
-        <BLANKLINE>
-    """
-    return f"{number}\n{clock(part.start, ',')} --> {clock(part.end, ',')}\n{text}\n"
-
-
-def clock(seconds: float, separator: str = ".") -> str:
-    """A time as ``HH:MM:SS.mmm``.
-
-    Example:
-        >>> clock(3725.0625, ",")
-        '01:02:05,062'
-    """
-    milliseconds = int(seconds * 1000 + 1e-6)
-    hours, rest = divmod(milliseconds, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{separator}{rest % 1000:03d}"

@@ -5,39 +5,20 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..samplers import partial_text
 from .results import Part
 from .terminal import print_json, say
 
 if TYPE_CHECKING:
     from ..evaluation.predictors import ModelPredictor
     from .recordings import Heard
-
-GAP = "_"
-
-
-def partial_text(
-    tokens: Sequence[int], tokenizer: Any, mask_token_id: int, ends: Collection[int]
-) -> str:
-    """Text of a partly decoded response: committed tokens as text, each gap as ``_``.
-
-    Everything from the first end token on is left out.
-    """
-    cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    pieces = []
-    for masked, run in groupby(tokens[:cut], lambda token: token == mask_token_id):
-        group = list(run)
-        # Gaps stand apart from words; a space in front of a word is part of its token.
-        text = GAP * len(group) if masked else tokenizer.decode(group, skip_special_tokens=True)
-        pieces.append(f" {text} " if masked else text)
-    return " ".join("".join(pieces).split())
 
 
 @dataclass(frozen=True, slots=True)

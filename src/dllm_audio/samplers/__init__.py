@@ -35,7 +35,7 @@ from .revising import Draft, RevisingRule, Revision
 from .revisions import WINO, Editing, Remasking
 from .starting import deliberate, infilling_start, remask, token_confidence
 from .state import DecodingStep
-from .streaming import stream_to
+from .streaming import decided, partial_text, stream_to
 from .watching import KLASS, Prophet
 
 __all__ = [
@@ -76,9 +76,11 @@ __all__ = [
     "TraceCredit",
     "WINOSampler",
     "choose_among",
+    "decided",
     "deliberate",
     "from_dict",
     "infilling_start",
+    "partial_text",
     "preset",
     "presets",
     "remask",

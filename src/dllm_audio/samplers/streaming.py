@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -12,6 +13,56 @@ from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput
 from ..protocols import MaskPredictor
 from .loop import Sampler
+from .state import DecodingStep
+
+GAP = "_"
+
+
+def decided(
+    step: DecodingStep, mask_token_id: int, ends: Collection[int | None]
+) -> tuple[int, int]:
+    """How far the response of one row is known for good, and where it ends as it stands.
+
+    Args:
+        step: of one row.
+        mask_token_id: the predictor's.
+        ends: tokens that end the text.
+
+    Returns:
+        Positions before the first are known and stay; the second is the place of the first end
+        token, or R where there is none.
+
+    Example:
+        >>> decided(DecodingStep(1, torch.tensor([[5, 9, 6, 0, 9]])), mask_token_id=9, ends={0})
+        (1, 3)
+    """
+    tokens = step.tokens[0].tolist()
+    stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    known = next((i for i, token in enumerate(tokens[:stop]) if token == mask_token_id), stop)
+    return (known if step.final is None else min(known, step.final)), stop
+
+
+def partial_text(
+    tokens: Sequence[int], tokenizer: Any, mask_token_id: int, ends: Collection[int]
+) -> str:
+    """Text of a partly decoded response: committed tokens as text, each gap as ``_``.
+
+    Everything from the first end token on is left out.
+
+    Args:
+        tokens: of one row.
+        tokenizer: decodes them.
+        mask_token_id: the predictor's.
+        ends: tokens that end the text.
+    """
+    cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    pieces = []
+    for masked, run in groupby(tokens[:cut], lambda token: token == mask_token_id):
+        group = list(run)
+        # Gaps stand apart from words; a space in front of a word is part of its token.
+        text = GAP * len(group) if masked else tokenizer.decode(group, skip_special_tokens=True)
+        pieces.append(f" {text} " if masked else text)
+    return " ".join("".join(pieces).split())
 
 
 def stream_to(
@@ -65,9 +116,7 @@ def stream_to(
     output: SamplerOutput | None = None
     for step in sampler.stream(predictor, **options):
         tokens = step.tokens[0].tolist()
-        stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-        known = next((i for i, token in enumerate(tokens[:stop]) if token == mask), stop)
-        known = known if step.final is None else min(known, step.final)
+        known, stop = decided(step, mask, ends)
         if known > shown:
             streamer.put(_ids(tokens[shown:known]))
             shown = known
