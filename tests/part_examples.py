@@ -56,6 +56,7 @@ from dllm_audio.data import (
 from dllm_audio.data.fields import Row
 from dllm_audio.losses import DPOLoss, IPOLoss, PairLengths, SimPOLoss, WithSFT
 from dllm_audio.parts import registered
+from dllm_audio.priors import Hypothesis, PriorTranscriber
 from dllm_audio.prompts import ConditionedPredictor
 from dllm_audio.training import (
     DiffusionTask,
@@ -225,6 +226,12 @@ def hooked(encoder: TransformersEncoder) -> TransformersEncoder:
     return encoder
 
 
+def mend(transcriber: PriorTranscriber) -> list[Any]:
+    given = [Hypothesis.from_text("ab cd"), None]
+    waves = [torch.sin(torch.arange(5000) * step) for step in (0.2, 0.3)]
+    return [(each.text, each.confidence, each.nfe) for each in transcriber(waves, "What?", given)]
+
+
 def nothing(*_: Any) -> None:
     """A hook of somebody's own."""
 
@@ -344,5 +351,8 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "diffusion task": lambda: Example(DiffusionTask(tiny.tiny_model()), train),
     "preference task": lambda: Example(preference_task(), train),
     "reference": lambda: Example(Reference("copy", small_model()), refer),
+    "prior transcriber": lambda: Example(
+        PriorTranscriber(small_model(character_tokenizer()).eval()), mend
+    ),
     "lesson": lambda: Example(toy.ASR, lambda part: part(range(2))),
 }

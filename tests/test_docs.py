@@ -19,7 +19,7 @@ API = "".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "api")
 # Modules whose names all have an entry, besides those that a page lists with ``automodule``.
 PUBLIC = [
     *("adapters", "audio", "backbones", "checkpoints", "diffusion", "encoders", "losses"),
-    *("parts", "prompts", "samplers"),
+    *("parts", "priors", "prompts", "samplers"),
 ]
 # How far a newcomer has to walk, in files.
 WALKS = {"answer": 15, "training": 15, "commit": 2}

@@ -40,6 +40,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test compares it with
     from .outputs import EncoderOutput as EncoderOutput
     from .outputs import SamplerOutput as SamplerOutput
     from .parts import register as register
+    from .priors import EditRule as EditRule
+    from .priors import Hypothesis as Hypothesis
+    from .priors import PriorTranscriber as PriorTranscriber
+    from .priors import WhisperPrior as WhisperPrior
     from .processor import AudioDiffusionProcessor as AudioDiffusionProcessor
     from .prompts import ChatTemplate as ChatTemplate
     from .prompts import condition as condition
@@ -118,6 +122,10 @@ _EXPORTS: dict[str, str] = {
     "WINOSampler": "samplers",
     "Prophet": "samplers",
     "ClassifierFreeGuidance": "samplers",
+    "EditRule": "priors",
+    "Hypothesis": "priors",
+    "PriorTranscriber": "priors",
+    "WhisperPrior": "priors",
     "AudioDiffusionLM": "model",
     "AudioDiffusionConfig": "model_config",
     "AudioDiffusionProcessor": "processor",

@@ -12,6 +12,7 @@ from .exit_codes import summarize
 from .keeping import Keeper
 from .models import load_predictor
 from .printing import Printer
+from .priors import PriorAsker, chosen_prior
 from .progress import Progress
 from .recordings import UNBOUNDED_WINDOW, Heard, find_files
 from .results import Layout, Part
@@ -28,6 +29,7 @@ def ask_files(
     choices: Sequence[str] | None = None,
     window: float | None = None,
     stream: bool = False,
+    takes_prior: bool = False,
 ) -> int:
     """Ask about files and folders as the command line says.
 
@@ -39,6 +41,7 @@ def ask_files(
         choices: the texts that may be answers; None: any text.
         window: longest window in seconds; None: what the encoder hears at once.
         stream: show answers while they are decoded.
+        takes_prior: the command has the options of a prior.
 
     Returns:
         The exit code.
@@ -50,12 +53,17 @@ def ask_files(
     if share.world_size > 1 and arguments.output_dir is None:
         raise InvalidArgumentError("--output-dir", "a folder where processes share work", None)
     names = find_files(inputs)
+    # What is wrong with a prior is told before a large model is loaded.
+    prior = chosen_prior(arguments, names) if takes_prior else None
     predictor = load_predictor(arguments)
     longest = predictor.max_seconds or UNBOUNDED_WINDOW
     if window is not None and window > longest:
         raise InvalidArgumentError("--window", f"seconds above 0, at most {longest:g}", window)
     seconds = window or longest
     ask: Callable[[Sequence[Heard]], list[Part]] = Asker(predictor, prompt, choices, arguments.seed)
+    if prior is not None:
+        truncated = arguments.allow_truncated
+        ask = PriorAsker(predictor, prompt, prior, seconds, arguments.seed, truncated)
     if arguments.output_dir is None:
         printer = Printer(layout, several=len(names) > 1, window_seconds=seconds, streamed=stream)
         sink: Printer | Keeper = printer
@@ -69,6 +77,8 @@ def ask_files(
             "prompt": prompt, "choices": choices, "window": seconds,
             "allow_truncated": arguments.allow_truncated, **predictor.description,
         }  # fmt: skip
+        if prior is not None:
+            asked["prior"] = prior.description
         sink = Keeper(arguments.output_dir, layout, names, asked, overwrite=arguments.overwrite)
     own = share.of(names)
     # Answers that are printed on a terminal and a bar would get in each other's way.

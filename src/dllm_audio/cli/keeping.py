@@ -143,6 +143,7 @@ def _part(record: Mapping[str, Any]) -> Part | None:
     kinds: dict[str, Any] = {
         "start": float, "end": float, "text": str, "nfe": int,
         "confidence": (float, NoneType), "probabilities": (dict, NoneType),
+        "prior": (str, NoneType), "edits": (list, NoneType),
     }  # fmt: skip
     fits = record.keys() <= kinds.keys() and all(
         isinstance(record.get(name), kind) for name, kind in kinds.items()

@@ -114,6 +114,37 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_prior_options(parser: argparse.ArgumentParser) -> None:
+    """What somebody else heard, and whom to believe."""
+    group = parser.add_argument_group("prior", "a transcript to mend where the model is surer")
+    group.add_argument(
+        "--prior",
+        type=checks.name,
+        metavar="whisper|FILE",
+        help="Whisper's own decoder (whisper:FOLDER names its weights), a text, or JSON Lines",
+    )
+    group.add_argument(
+        "--prior-model",
+        type=checks.name,
+        metavar="DIR_OR_ID",
+        help="weights for --prior whisper; default: openai/whisper-base",
+    )
+    group.add_argument(
+        "--prior-language",
+        type=checks.name,
+        metavar="CODE",
+        help="what is spoken, such as en, for --prior whisper; default: what it hears",
+    )
+    for name, purpose in (
+        ("keep", "words at least this sure stay; default: 0.99"),
+        ("unknown", "what words without a confidence count as; default: 0.95"),
+        ("threshold", "confidence that every change must exceed; default: 0.9"),
+        ("margin", "how much surer than the prior the model must be; default: 0"),
+        ("agreement", "share of words that both must hear, else nothing changes; default: 0.5"),
+    ):
+        group.add_argument(f"--prior-{name}", type=checks.number(0, 1), metavar="P", help=purpose)
+
+
 def add_decode_options(parser: argparse.ArgumentParser, default: str) -> None:
     """How a response is decoded; ``default`` says what happens without any of these."""
     group = parser.add_argument_group("decoding", default)

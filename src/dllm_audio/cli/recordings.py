@@ -51,12 +51,14 @@ class Heard:
         number: 0 is the first window.
         window: its place and its sound.
         alone: the recording has no other.
+        last: no other follows.
     """
 
     recording: Recording
     number: int
     window: HeardWindow
     alone: bool
+    last: bool = False
 
 
 def find_files(names: Sequence[str]) -> list[str]:
@@ -107,7 +109,7 @@ def hear(
         for following in stream:
             yield Heard(recording, number, window, alone=False), stream.total_seconds
             window, number = following, number + 1
-        yield Heard(recording, number, window, alone=not number), stream.total_seconds
+        yield Heard(recording, number, window, not number, last=True), stream.total_seconds
     finally:
         stream.close()
 

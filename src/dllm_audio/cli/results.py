@@ -26,6 +26,8 @@ class Part:
         nfe: forward passes that it took.
         confidence: how sure the model was, 0 to 1; None where there is no token to be sure of.
         probabilities: of the choices, where choices were given.
+        prior: the hypothesis that it was made from, where there was one.
+        edits: what was changed of it: texts ``from`` and ``to``, and ``confidence``.
     """
 
     start: float
@@ -34,6 +36,8 @@ class Part:
     nfe: int
     confidence: float | None = None
     probabilities: Mapping[str, float] | None = None
+    prior: str | None = None
+    edits: Sequence[Mapping[str, Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without what there is none of."""
@@ -44,6 +48,8 @@ class Part:
         if self.probabilities is not None:
             chances = self.probabilities.items()
             record["probabilities"] = {text: _rounded(chance) for text, chance in chances}
+        if self.prior is not None:
+            record |= {"prior": self.prior, "edits": list(self.edits or ())}
         return record
 
 

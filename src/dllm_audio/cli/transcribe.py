@@ -13,6 +13,7 @@ from .options import (
     add_decode_options,
     add_model_options,
     add_output_options,
+    add_prior_options,
     add_result_options,
     new_command,
 )
@@ -31,13 +32,18 @@ examples:
   dllm-audio transcribe talk.flac --format srt > talk.srt
   dllm-audio transcribe recordings/ --format json --output-dir transcripts/
   dllm-audio transcribe talk.flac --format srt --window 6
+  dllm-audio transcribe talk.flac --prior whisper:./whisper-base
+  dllm-audio transcribe recordings/ --prior hypotheses.jsonl --output-dir transcripts/
   accelerate launch --num_processes 4 -m dllm_audio.cli transcribe recordings/ --output-dir out/
 
 --output-dir writes one file for each input and leaves those alone that are already there, so that
 an interrupted run can simply be started again; --overwrite writes them anew. Inside a recording it
 goes on where it stopped: what has been heard stands in a .partial file until all is done.
 --min-confidence marks what the model is less sure of with "[doubtful]", and in the JSON.
---window cuts into shorter parts than the encoder needs: more subtitles, more exact times."""
+--window cuts into shorter parts than the encoder needs: more subtitles, more exact times.
+--prior starts from what somebody else heard: a text, or JSON Lines with a row a recording (file or
+id, and text; perhaps confidences, words with times, or an n-best list of hypotheses). Sure words
+stay letter by letter; others change where the model is surer than the prior."""
 
 
 def add_parser(commands: Any) -> None:
@@ -72,6 +78,7 @@ def add_parser(commands: Any) -> None:
     )
     add_batch_option(parser, "parts at once; default: 8")
     add_audio_options(parser)
+    add_prior_options(parser)
     add_model_options(parser)
     add_decode_options(parser, "without any of these: what the model was saved with")
     add_output_options(parser)
@@ -89,4 +96,5 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.prompt,
         Layout(form, "text", arguments.min_confidence),
         window=arguments.window,
+        takes_prior=True,
     )
