@@ -52,17 +52,20 @@ def plain(texts: list[str]) -> list[str]:
 
 @settings(max_examples=40)
 @given(heard=some_words, prior=hypotheses(), chance=st.floats(0.3, 0.95))
-def test_nothing_changes_where_the_model_is_never_surer(
+def test_no_word_is_written_where_the_model_is_never_surer(
     heard: list[str], prior: Hypothesis, chance: float
 ) -> None:
     sure = Hypothesis(
         tuple(Word(word.text, max(word.confidence or 0.0, chance + 0.001)) for word in prior.words)
     )
-    if sure.words:
-        result = mend(" ".join(heard), sure, chance)
+    if not sure.words:
+        return
+    result = mend(" ".join(heard), sure, chance)
+    # Where too much is written, the model may be sure of the whole and of no word of it.
+    assert all(edit.after == () and edit.confidence > edit.bar for edit in result.edits)
+    if not result.edits:
         assert result.words == sure.words
         assert result.text == prior.text
-        assert result.edits == ()
 
 
 @settings(max_examples=50)
