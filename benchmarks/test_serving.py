@@ -20,8 +20,7 @@ def test_a_load_of_a_moment() -> None:
 
 
 def test_the_table_compares_with_one_at_a_time() -> None:
-    fields = {"seconds": 10.0, "lost": 0, "wrong": 0, "p50": 0.5, "p95": 0.9}
-    alone = Load(rows=1, clients=4, answers=20, rows_per_batch=1.0, peak_mib=None, **fields)  # type: ignore[arg-type]
-    shared = Load(rows=8, clients=4, answers=50, rows_per_batch=3.5, peak_mib=512.0, **fields)  # type: ignore[arg-type]
+    alone = Load(1, 4, 10.0, 20, 0, 0, 0.5, 0.9, 1.0, None, None)
+    shared = Load(8, 4, 10.0, 50, 0, 0, 0.5, 0.9, 3.5, 512.0, 0.25)
     last = table([alone, shared]).splitlines()[-1]
-    assert last == "| 8 | 4 | 5.00 | 2.50x | 0.50 s | 0.90 s | 3.50 | 512 MiB | 0 | 0 |"
+    assert last == "| 8 | 4 | 5.00 | 2.50x | 0.50 s | 0.90 s | 3.50 | 0.250 s | 512 MiB | 0 | 0 |"
