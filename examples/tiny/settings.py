@@ -77,4 +77,5 @@ def build_adapter(
             num_queries=NUM_QUERIES,
             intermediate_size=512,
         ),
+        mask_frames=True,
     )

@@ -21,8 +21,13 @@ from dllm_audio.toy import FAMILIES
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
 FAMILY_WEIGHTS = {
     **dict.fromkeys(FAMILIES, 1.0),
-    "digits": 7.0, "describe": 4.0, "contains": 8.0, "position": 3.0, "command": 2.0,
-    "count": 2.0, "unknown": 2.0,
+    "digits": 7.0,
+    "describe": 4.0,
+    "contains": 8.0,
+    "position": 3.0,
+    "command": 2.0,
+    "count": 2.0,
+    "unknown": 2.0,
 }
 
 

@@ -176,7 +176,8 @@ class AudioDiffusionLM(PreTrainedModel):
         Args:
             directory: made when it does not exist.
             storage_dtype: of the weights on disk, for example ``torch.float16`` to halve a
-                float32 model; loading restores the model's own dtype. None keeps it.
+                float32 model, or ``torch.int8``, with a scale for each row, to quarter it;
+                loading restores the model's own dtype. None keeps it.
 
         Raises:
             InvalidArgumentError: a part that is not registered, or holds LoRA.

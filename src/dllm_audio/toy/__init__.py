@@ -27,7 +27,7 @@ from .questions import (
     askable,
     kind_of,
 )
-from .scenes import MAX_SECONDS, OtherSpeech, Scene, SceneMaker, Span, Utterance
+from .scenes import MAX_SECONDS, Others, Scene, SceneMaker, Span, Utterance
 from .shipped import Clip, Question, clips, small_model
 from .vocabulary import COMMANDS, DIGITS, NUMBERS, UNITS, UNKNOWN, WORDS
 
@@ -49,7 +49,7 @@ __all__ = [
     "HumanDigit",
     "HumanDigits",
     "Lesson",
-    "OtherSpeech",
+    "Others",
     "Question",
     "Scene",
     "SceneMaker",

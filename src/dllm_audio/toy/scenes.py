@@ -7,7 +7,7 @@ None, and no question asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -36,12 +36,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Speech whose words nobody asks for.
+    """Sound of any length whose content nobody asks for.
 
     Attributes:
         waveform: float32 ``[T]``, 16 kHz.
-        sex: ``man`` or ``woman``, where it is known.
-        voice: name of the speaker.
+        sex: ``man`` or ``woman``, where somebody speaks and it is known.
+        voice: name of the speaker, or of the kind of sound.
     """
 
     waveform: np.ndarray = field(repr=False)
@@ -49,11 +49,11 @@ class Utterance:
     voice: str
 
 
-class OtherSpeech(Protocol):
-    """Where speech outside the toy world comes from."""
+class Others(Protocol):
+    """Where sound comes from that lies outside the toy world."""
 
     def __call__(self, rng: Generator) -> Utterance:
-        """Draw some, of any length."""
+        """Draw some."""
 
 
 class BankSentences:
@@ -74,6 +74,18 @@ class BankSentences:
         sentences = self._bank.sentences(voice)
         said = sentences[int(rng.integers(len(sentences)))]
         return Utterance(said, "man" if sex == "male" else "woman", voice)
+
+
+class Synthesized:
+    """Sounds or music of some kinds, each as likely as the others."""
+
+    def __init__(self, kinds: dict[str, unfamiliar.Kind]) -> None:
+        self._kinds = kinds
+
+    def __call__(self, rng: Generator) -> Utterance:
+        """One of them."""
+        kind = _choice(rng, tuple(self._kinds))
+        return Utterance(self._kinds[kind](rng, rng.uniform(1.6, 3.8)), None, kind)
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,8 @@ class SceneMaker:
             strongly than any held-out one.
         human: recordings to mix in, if any.
         human_share: how many of the spoken digit clips a person speaks.
-        other_speech: where speech outside this world comes from; None: the bank's sentences.
+        others: where ``other_speech``, ``other_sound`` and ``other_music`` come from; what is not
+            given comes from the bank's sentences and :mod:`.unfamiliar`.
 
     Example:
         >>> maker = SceneMaker(embedded_bank(), "heldout")  # doctest: +SKIP
@@ -136,7 +149,7 @@ class SceneMaker:
         split: str,
         human: HumanDigits | None = None,
         human_share: float = 0.6,
-        other_speech: OtherSpeech | None = None,
+        others: Mapping[str, Others] | None = None,
     ) -> None:
         self.bank, self.split, self.human = bank, split, human
         self.human_share = human_share if human is not None else 0.0
@@ -155,7 +168,12 @@ class SceneMaker:
             "other_music": self._other_music,
             "silence": self._silence,
         }
-        self._others = other_speech or BankSentences(bank, split)
+        self._others: dict[str, Others] = {
+            "other_speech": BankSentences(bank, split),
+            "other_sound": Synthesized(unfamiliar.SOUNDS[split]),
+            "other_music": Synthesized(unfamiliar.MUSIC[split]),
+            **(others or {}),
+        }
 
     def draw(self, rng: Generator, subject: str) -> Scene:
         """One scene about a subject (see :class:`Scene`)."""
@@ -238,34 +256,29 @@ class SceneMaker:
         return replace(scene, waveform=clip, words=said, noise=noise, event=event)
 
     def _other_speech(self, rng: Generator) -> Scene:
-        said = self._others(rng)
+        said = self._others["other_speech"](rng)
         clip = augment.change_speed(said.waveform, rng.uniform(0.9, 1.1))
-        longest = int(rng.uniform(0.5, 1.0) * MAX_SECONDS * SAMPLING_RATE)
-        start = int(rng.uniform(0, max(len(clip) - longest, 0)))
-        clip = clip[start : start + longest]
-        room = int(MAX_SECONDS * SAMPLING_RATE) - len(clip)
-        before = int(rng.uniform(0, min(room, 0.3 * SAMPLING_RATE)))
-        after = int(rng.uniform(0, min(room - before, 0.3 * SAMPLING_RATE)))
-        clip = np.pad(clip, (before, after)).astype(np.float32)
+        clip = np.concatenate([_pause(rng, 0, 0.3), _piece(rng, clip, 3.4), _pause(rng, 0, 0.3)])
         strong = bool(rng.random() < max(self._strong_share, 0.2))
         clip = augment.channel(rng, clip, strong)
         sex = None if strong else said.sex
-        return self._with_background(rng, Scene(clip, "other_speech", sex=sex, voice=said.voice))
+        scene = Scene(clip, "other_speech", sex=sex, voice=said.voice)
+        return self._with_background(rng, scene)
 
     def _other_sound(self, rng: Generator) -> Scene:
-        return self._unfamiliar(rng, "other_sound", unfamiliar.SOUNDS[self.split])
+        return self._unfamiliar(rng, "other_sound")
 
     def _other_music(self, rng: Generator) -> Scene:
-        return self._unfamiliar(rng, "other_music", unfamiliar.MUSIC[self.split])
+        return self._unfamiliar(rng, "other_music")
 
-    def _silence(self, rng: Generator) -> Scene:
-        return Scene(unfamiliar.silence(rng, rng.uniform(0.5, MAX_SECONDS)), "silence")
-
-    def _unfamiliar(self, rng: Generator, subject: str, kinds: dict[str, unfamiliar.Kind]) -> Scene:
-        clip = kinds[_choice(rng, tuple(kinds))](rng, rng.uniform(1.6, 3.8))
+    def _unfamiliar(self, rng: Generator, subject: str) -> Scene:
+        clip = _piece(rng, self._others[subject](rng).waveform, 3.8)
         if rng.random() < 0.4:
             clip = augment.add_noise(rng, clip, rng.uniform(15, 35))
         return Scene(augment.set_level(rng, augment.channel(rng, clip, strong=False)), subject)
+
+    def _silence(self, rng: Generator) -> Scene:
+        return Scene(unfamiliar.silence(rng, rng.uniform(0.5, MAX_SECONDS)), "silence")
 
     def _sound(self, rng: Generator) -> Scene:
         counted = rng.random() < 0.55
@@ -327,6 +340,13 @@ def _lay_out(
         position = max(end + int(rng.uniform(*pauses) * SAMPLING_RATE), 0)
     tail = int(rng.uniform(0, 0.35) * SAMPLING_RATE)
     return clip[: max(end + tail, SAMPLING_RATE // 10)], tuple(spans)
+
+
+def _piece(rng: Generator, clip: np.ndarray, longest: float) -> np.ndarray:
+    """Some seconds out of a clip, all of it where it is short enough."""
+    samples = int(rng.uniform(0.6, 1.0) * longest * SAMPLING_RATE)
+    start = int(rng.uniform(0, max(len(clip) - samples, 0)))
+    return clip[start : start + samples]
 
 
 def _pause(rng: Generator, low: float, high: float) -> np.ndarray:

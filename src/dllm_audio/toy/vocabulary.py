@@ -1,7 +1,7 @@
 """What can be said in the toy world, in the units in which voices say it.
 
-A command is one unit (``"turn left"``) or several, some of which fill a slot (``"set a timer for"``,
-``"ten"``, ``"minutes"``).
+A command is one unit (``"turn left"``) or several, some of which fill a slot (``"set a timer
+for"``, ``"ten"``, ``"minutes"``).
 """
 
 from __future__ import annotations
