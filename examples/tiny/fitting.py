@@ -59,9 +59,10 @@ def fit(
     parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
     averages = {key: p.detach().clone() for key, p in parameters.items()}
     factors = [(rates or {}).get(key.partition(".")[0], 1.0) for key in parameters]
+    kinds = sorted(set(factors))
     groups = [
         {"params": [p for p, own in zip(parameters.values(), factors, strict=True) if own == each]}
-        for each in (kinds := sorted(set(factors)))
+        for each in kinds
     ]
     optimizer = torch.optim.AdamW(
         groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)

@@ -1,7 +1,7 @@
 """Speech and music outside the toy world, to learn "unknown" from.
 
-Speech: synthesizers that say texts of :mod:`other_texts`, with accents of English and with voices of
-other languages; and recordings of people, if there are folders of some.  Music: recordings.
+Speech: synthesizers that say texts of :mod:`other_texts`, with accents of English and with voices
+of other languages; and recordings of people, if there are folders of some.  Music: recordings.
 
     apt-get install asterisk-core-sounds-{fr,it,ru}-wav asterisk-prompt-it-menardi-wav \\
         asterisk-prompt-fr-armelle asterisk-prompt-es-co asterisk-moh-opsound-wav

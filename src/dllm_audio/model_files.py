@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import isroutine
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,6 +25,7 @@ from .prompts import load_tokenizer
 from .samplers import Sampler
 from .weights import (
     check_rebuilt,
+    is_packed,
     iter_weights,
     load_weights,
     packed,
@@ -29,6 +33,7 @@ from .weights import (
     retie,
     stored,
     unpacked,
+    weight_shapes,
 )
 
 TOKENIZER = "tokenizer.json"
@@ -152,6 +157,21 @@ def read_folder(
     load_weights(_together(parts), converted(), source=str(folder), device=device)
     settle(parts, config)
     return parts
+
+
+@contextmanager
+def plain_folder(folder: Path) -> Iterator[Path]:
+    """A folder that transformers can read: the same, or for weights in 8 bits a copy of it."""
+    if not is_packed(name for name, _ in weight_shapes(folder)):
+        yield folder
+        return
+    from huggingface_hub import save_torch_state_dict
+
+    with TemporaryDirectory() as scratch:
+        weights = dict(unpacked(iter_weights(folder), str(folder)))
+        save_torch_state_dict(weights, scratch, safe_serialization=True)
+        shutil.copy(folder / CONFIG, scratch)
+        yield Path(scratch)
 
 
 def settle(

@@ -42,6 +42,12 @@ def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def is_packed(names: Iterable[str]) -> bool:
+    """Whether weights of these names were made by :func:`packed`."""
+    found = set(names)
+    return any(name + _SCALE in found for name in found)
+
+
 def unpacked(weights: Iterable[tuple[str, Tensor]], source: str) -> Iterator[tuple[str, Tensor]]:
     """The weights that :func:`packed` made so, in float32; others pass as they are.
 
@@ -55,25 +61,31 @@ def unpacked(weights: Iterable[tuple[str, Tensor]], source: str) -> Iterator[tup
     """
     waiting: dict[str, Tensor] = {}
     for name, tensor in weights:
-        matrix = tensor.dtype == torch.int8
         scale = name.endswith(_SCALE) and tensor.is_floating_point()
-        if not matrix and not scale:
-            yield name, tensor
-            continue
         bare = name.removesuffix(_SCALE) if scale else name
         other = waiting.pop(bare, None)
-        if other is None:
+        if other is not None:
+            # Somebody's own weight may be called a scale; then it is none of ours.
+            steps, scales = (other, tensor) if scale else (tensor, other)
+            if steps.dtype == torch.int8:
+                yield bare, _multiplied(steps, scales, f"{source}: {bare}")
+            else:
+                yield bare, steps
+                yield bare + _SCALE, scales
+        elif scale or tensor.dtype == torch.int8:
             waiting[bare] = tensor
-            continue
-        steps, scales = (other, tensor) if scale else (tensor, other)
-        if steps.dtype != torch.int8 or scales.shape != steps.shape[:1]:
-            expected = f"int8 {list(steps.shape)} and a scale for each row"
-            got = f"{steps.dtype} and {list(scales.shape)}"
-            raise CheckpointError(f"{source}: {bare}: expected {expected}, got {got}")
-        shape = (-1, *[1] * (steps.dim() - 1))
-        yield bare, steps.float() * scales.float().view(shape)
+        else:
+            yield name, tensor
     for bare, tensor in waiting.items():
-        # Somebody's own weight may be called so; nobody's may be an integer.
         if tensor.dtype == torch.int8:
             raise CheckpointError(f"{source}: {bare} is stored in 8 bits and has no {bare}{_SCALE}")
         yield bare + _SCALE, tensor
+
+
+def _multiplied(steps: Tensor, scales: Tensor, where: str) -> Tensor:
+    if scales.shape != steps.shape[:1]:
+        raise CheckpointError(
+            f"{where}: expected a scale for each row of {list(steps.shape)}, "
+            f"got {list(scales.shape)}"
+        )
+    return steps.float() * scales.float().view(-1, *[1] * (steps.dim() - 1))
