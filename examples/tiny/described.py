@@ -53,6 +53,27 @@ def draw_record(
     return ask(scene, family, rng, layout=draw_layout(rng) if layout is False else layout)
 
 
+def draw_drill(rng: Generator) -> ToyRecord:
+    """A question that only the language model is asked, to learn how to look a word up.
+
+    Whether a word is among others is one bit for a whole search; which one follows it, and how
+    often it is said, tell more of what the search should have found.
+    """
+    scene = draw_facts(rng)
+    while scene.subject != "digits" or len(scene.words) < 2:
+        scene = draw_facts(rng)
+    once = [n for n, word in enumerate(scene.words[:-1]) if scene.words.count(word) == 1]
+    if once and rng.random() < 0.5:
+        place = once[int(rng.integers(len(once)))]
+        question, answer = f"Which digit comes after {scene.words[place]}?", scene.words[place + 1]
+    else:
+        word = DIGITS[int(rng.integers(10))]
+        if rng.random() < 0.6:
+            word = scene.words[int(rng.integers(len(scene.words)))]
+        question, answer = f"How often is {word} said?", DIGITS[scene.words.count(word)]
+    return ToyRecord(NOTHING, question, question, answer, None, "drill", "semantic", "train", scene)
+
+
 def draw_facts(rng: Generator) -> Scene:
     """Facts of a clip, each value as likely as the others."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from asking import Answering
-from described import Describer, draw_layout, draw_record
+from described import Describer, draw_drill, draw_layout, draw_record
 from fitting import Schedule, fit
 from make_tokenizer import make_tokenizer
 from settings import RESPONSE_LENGTH, build_backbone
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
 from dllm_audio.toy import FAMILIES
 
+DRILL = "drill"
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
 FAMILY_WEIGHTS = {
     **dict.fromkeys(FAMILIES, 1.0),
@@ -28,6 +29,7 @@ FAMILY_WEIGHTS = {
     "command": 2.0,
     "count": 2.0,
     "unknown": 2.0,
+    DRILL: 5.0,
 }
 
 
@@ -45,7 +47,10 @@ def train_lm(
         rng = np.random.default_rng([1, step])
         layout = draw_layout(rng)
         families = rng.choice(list(FAMILY_WEIGHTS), batch_size, p=share)
-        records = [draw_record(rng, str(family), layout) for family in families]
+        records = [
+            draw_drill(rng) if family == DRILL else draw_record(rng, str(family), layout)
+            for family in families
+        ]
         with torch.autocast("cpu", torch.bfloat16):
             audio = describer(backbone, [record.scene for record in records], rng)
             loss = answering(audio, records, torch.Generator().manual_seed(step))
