@@ -113,7 +113,11 @@ def token_of(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
 
 
 class Describer:
-    """Turns facts into embeddings that stand where audio will stand."""
+    """Turns facts into embeddings that stand where audio will stand.
+
+    Args:
+        tokenizer: of the language model.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._token = partial(token_of, tokenizer)
@@ -121,7 +125,14 @@ class Describer:
 
     def __call__(self, backbone: LLaDA, scenes: list[Scene], rng: Generator) -> AudioEmbeddings:
         """Embeddings of a batch; noise and weak edges keep the model from trusting exact values."""
-        slots = [self._acoustic(s, rng) + self._semantic(s, rng) for s in scenes]
+        return self.embed(backbone, self.slots(scenes, rng), rng)
+
+    def slots(self, scenes: list[Scene], rng: Generator) -> list[list[int]]:
+        """The tokens that describe each clip, the acoustic slots first."""
+        return [self._acoustic(scene, rng) + self._semantic(scene, rng) for scene in scenes]
+
+    def embed(self, backbone: LLaDA, slots: list[list[int]], rng: Generator) -> AudioEmbeddings:
+        """Their embeddings."""
         lengths = torch.tensor([len(row) for row in slots])
         ids = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(row) for row in slots], batch_first=True, padding_value=self._silence

@@ -22,6 +22,7 @@ VOCAB_SIZE = 800
 RESPONSE_LENGTH = 16
 TAPS = (1, 2, 3)  # how it sounds; the last layer knows what is said
 NUM_QUERIES = 16
+HINTED_LAYER = 2  # of the language model (hints.py)
 STRIDE = 4  # encoder frames of a semantic slot
 SLOT_RATE = 50 / STRIDE  # semantic slots per second
 
@@ -46,7 +47,7 @@ def build_backbone(tokenizer: PreTrainedTokenizerFast) -> LLaDA:
     """LLaDA's architecture with the ids of ``tokenizer``."""
     config = LLaDAConfig(
         d_model=192,
-        n_layers=4,
+        n_layers=5,
         n_heads=6,
         mlp_hidden_size=512,
         vocab_size=len(tokenizer),

@@ -16,13 +16,14 @@ import torch
 from asking import Answering
 from clips import Clips
 from described import draw_layout
-from fitting import Schedule, fit, load_averages
+from fitting import Schedule, fit
 from make_tokenizer import make_tokenizer
 from naming import Naming
 from numpy.random import Generator
-from settings import RESPONSE_LENGTH, build_adapter, build_backbone, build_encoder
+from settings import RESPONSE_LENGTH, build_adapter, build_encoder
 from standardizing import Standard, parts_of
 from torch import Tensor
+from train_lm import load_lm
 
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings, CachedParallelSampler, Threshold
 from dllm_audio.toy import Scene, ToyRecord, ask, askable
@@ -125,8 +126,7 @@ def train_adapters(
 ) -> AudioDiffusionLM:
     """Train from nothing, or go on from ``folder``."""
     tokenizer = make_tokenizer(folder / "tokenizer")
-    encoder, backbone = build_encoder(whisper), build_backbone(tokenizer)
-    backbone.load_state_dict(load_averages(folder / "lm.pt"))
+    encoder, backbone = build_encoder(whisper), load_lm(folder, tokenizer)
     torch.manual_seed(0)
     adapter = build_adapter(encoder, backbone, acoustic=acoustic)
     model = AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer, sampler=SAMPLER)

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from asking import Answering
 from described import Describer, draw_drill, draw_layout, draw_record
-from fitting import Schedule, fit
+from fitting import Schedule, fit, load_averages
+from hints import Hints
 from make_tokenizer import make_tokenizer
 from settings import RESPONSE_LENGTH, build_backbone
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
 from dllm_audio.toy import FAMILIES
 
 DRILL = "drill"
+HINT_WEIGHT = 0.1
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
 FAMILY_WEIGHTS = {
     **dict.fromkeys(FAMILIES, 1.0),
@@ -41,6 +43,7 @@ def train_lm(
     backbone = build_backbone(tokenizer)
     start_by_copying(backbone, tokenizer)
     answering, describer = Answering(backbone, tokenizer), Describer(tokenizer)
+    template, hints = ChatTemplate(tokenizer), Hints(backbone, tokenizer)
     share = np.array(list(FAMILY_WEIGHTS.values())) / sum(FAMILY_WEIGHTS.values())
 
     def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -51,13 +54,26 @@ def train_lm(
             draw_drill(rng) if family == DRILL else draw_record(rng, str(family), layout)
             for family in families
         ]
+        slots = describer.slots([record.scene for record in records], rng)
         with torch.autocast("cpu", torch.bfloat16):
-            audio = describer(backbone, [record.scene for record in records], rng)
-            loss = answering(audio, records, torch.Generator().manual_seed(step))
-        return loss, {}
+            audio = describer.embed(backbone, slots, rng)
+            answers = answering(audio, records, torch.Generator().manual_seed(step))
+            counts, named = hints(slots, records, template([record.prompt for record in records]))
+        shown = {"answers": answers.item(), "counts": counts.item(), "named": named.item()}
+        return answers + HINT_WEIGHT * (counts + named), shown
 
-    fit("lm", backbone, step_function, Schedule(steps, 2e-3, warmup=200), folder)
+    both = nn.ModuleDict({"backbone": backbone, "hints": hints})
+    fit("lm", both, step_function, Schedule(steps, 2e-3, warmup=200), folder)
     print(report(backbone, tokenizer))
+    return backbone
+
+
+def load_lm(folder: Path, tokenizer: PreTrainedTokenizerFast) -> LLaDA:
+    """The language model that :func:`train_lm` left in a folder."""
+    backbone, prefix = build_backbone(tokenizer), "backbone."
+    saved = load_averages(folder / "lm.pt").items()
+    own = {name.removeprefix(prefix): w for name, w in saved if name.startswith(prefix)}
+    backbone.load_state_dict(own)
     return backbone
 
 
