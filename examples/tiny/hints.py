@@ -1,4 +1,4 @@
-"""A teacher for the middle of the language model: what it should have found out of each slot by there.
+"""A teacher for the middle of the language model: what it should know of each slot by there.
 
 To write the k-th word at the k-th place, a model must count the words that it reads; to tell
 whether a word was said, it must compare.  From the answers alone a small transformer finds both out
