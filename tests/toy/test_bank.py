@@ -22,7 +22,7 @@ def test_each_split_has_both_sexes_in_like_numbers():
     bank = embedded_bank()
     for split in SPLITS:
         men, women = (len(bank.voices(split, sex)) for sex in ("male", "female"))
-        assert abs(men - women) <= 2
+        assert abs(men - women) <= 0.1 * (men + women)
 
 
 def test_every_file_is_as_long_as_the_index_says():
@@ -85,5 +85,5 @@ def test_every_voice_says_sentences_of_other_words():
             sentences = bank.sentences(voice)
             assert len(sentences) > 1
             for sentence in sentences:
-                assert len(sentence) > 0.2 * bank.sampling_rate
+                assert len(sentence) >= 0.2 * bank.sampling_rate
                 assert 0.25 < np.abs(sentence).max() < 1.0
