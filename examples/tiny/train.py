@@ -3,9 +3,10 @@
     python examples/tiny/train.py --run runs/tiny [--whisper DIR] [--human-data DIR]
         [--people DIR ...] [--music DIR ...]
 
-Stages: bank of voices, then side by side the language model and the clips (which the frozen encoder
-hears once), then side by side the adapters and their ablation, then the table of held-out accuracy.
-Every stage goes on where it was stopped, and a finished one is skipped.
+Stages: bank of voices; the language model, and beside it the clips (which the frozen encoder hears
+once) and the adapters by naming alone; the adapters by answers; then the table of held-out
+accuracy.  Every stage goes on where it was stopped, and a finished one is skipped.  With
+``--ablation`` a model with the semantic adapter alone is trained alike, and measured beside it.
 
 ``--whisper`` is a folder or hub id of the encoder.  ``--human-data`` is a folder of the Free Spoken
 Digit Dataset (https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0); the last of
@@ -74,11 +75,12 @@ def main() -> None:
     parser.add_argument("--validation-speaker", help="default: the last in the alphabet")
     parser.add_argument("--people", type=Path, nargs="*", default=[], help="other speech")
     parser.add_argument("--music", type=Path, nargs="*", default=[])
-    parser.add_argument("--voices", type=int, default=40, help="of each sex to learn from")
-    parser.add_argument("--clips", type=int, default=16000)
+    parser.add_argument("--ablation", action="store_true", help="the semantic adapter alone, too")
+    parser.add_argument("--voices", type=int, default=22, help="of each sex to learn from")
+    parser.add_argument("--clips", type=int, default=12000)
     parser.add_argument("--lm-steps", type=int, default=6000)
-    parser.add_argument("--naming-steps", type=int, default=1500)
-    parser.add_argument("--joint-steps", type=int, default=2500)
+    parser.add_argument("--naming-steps", type=int, default=1200)
+    parser.add_argument("--joint-steps", type=int, default=1500)
     parser.add_argument("--other-speech", type=Path, nargs="*", default=[], help="to measure on")
     parser.add_argument("--rows", type=int, default=200, help="questions per family in the table")
     args = parser.parse_args()
@@ -94,13 +96,16 @@ def main() -> None:
     )
     clips = args.run / "clips"
     make_clips(clips, sources, args.clips, workers=max(cores // 2, 1))
-    finish(lm)
     adapters = ["train_adapters.py", *run, "--clips", str(clips), "--whisper", args.whisper]
-    adapters += ["--naming-steps", str(args.naming_steps), "--joint-steps", str(args.joint_steps)]
-    half = max(cores // 2, 1)
-    finish(start(half, 0, *adapters), start(half, 1, *adapters, "--semantic-only"))
+    adapters += ["--naming-steps", str(args.naming_steps), "--joint-steps"]
+    finish(start(max(cores // 2, 1), 0, *adapters, "0"), lm)
+    finish(start(cores, 0, *adapters, str(args.joint_steps)))
+    if args.ablation:
+        finish(start(cores, 0, *adapters, str(args.joint_steps), "--semantic-only"))
     command = ["evaluate.py", "--model", str(args.run / "model"), "--rows", str(args.rows)]
-    command += ["--ablation", str(args.run / "model_semantic_only"), "--out", str(args.run)]
+    command += ["--out", str(args.run)]
+    if args.ablation:
+        command += ["--ablation", str(args.run / "model_semantic_only")]
     if kept:
         command += ["--human-data", str(kept[0]), "--speakers", *kept[1]]
     if args.other_speech:

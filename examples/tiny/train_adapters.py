@@ -23,7 +23,7 @@ from numpy.random import Generator
 from settings import RESPONSE_LENGTH, build_adapter, build_encoder
 from standardizing import Standard, parts_of
 from torch import Tensor
-from train_lm import load_lm
+from train_lm import load_lm, new_lm
 
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings, CachedParallelSampler, Threshold
 from dllm_audio.toy import Scene, ToyRecord, ask, askable
@@ -124,19 +124,20 @@ class Lessons:
 def train_adapters(
     clips: Clips, folder: Path, whisper: str, steps: dict[str, int], *, acoustic: bool = True
 ) -> AudioDiffusionLM:
-    """Train from nothing, or go on from ``folder``."""
-    tokenizer = make_tokenizer(folder / "tokenizer")
-    encoder, backbone = build_encoder(whisper), load_lm(folder, tokenizer)
+    """Train from nothing, or go on from ``folder``; 0 joint steps: by naming alone."""
+    tokenizer, encoder = make_tokenizer(folder / "tokenizer"), build_encoder(whisper)
+    lm = load_lm(folder, tokenizer) if steps["joint"] else new_lm(tokenizer)
     torch.manual_seed(0)
-    adapter = build_adapter(encoder, backbone, acoustic=acoustic)
-    model = AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer, sampler=SAMPLER)
+    adapter = build_adapter(encoder, lm, acoustic=acoustic)
+    model = AudioDiffusionLM.from_parts(encoder, adapter, lm, tokenizer, sampler=SAMPLER)
     standard = Standard.of(clips)
     lessons = Lessons(model, clips, standard, acoustic=acoustic)
     suffix = "" if acoustic else "_semantic_only"
-    schedule = Schedule(steps["naming"], 1e-3, warmup=100)
+    schedule = Schedule(steps["naming"], 1e-3)
     fit(f"naming{suffix}", model.adapter, lessons.naming, schedule, folder)
-    schedule = Schedule(steps["joint"], 1e-3, warmup=100)
-    fit(f"joint{suffix}", model, lessons.joint, schedule, folder, rates={"backbone": 0.5})
+    if steps["joint"]:
+        schedule = Schedule(steps["joint"], 1e-3)
+        fit(f"joint{suffix}", model, lessons.joint, schedule, folder, rates={"backbone": 0.5})
     standard.fold(*parts_of(model.adapter))
     return model.eval()
 
@@ -146,15 +147,17 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--whisper", default="openai/whisper-base", help="folder or hub id")
-    parser.add_argument("--naming-steps", type=int, default=1500)
-    parser.add_argument("--joint-steps", type=int, default=2500)
+    parser.add_argument("--naming-steps", type=int, default=1200)
+    parser.add_argument("--joint-steps", type=int, default=1500, help="0: naming alone")
     parser.add_argument("--semantic-only", action="store_true")
     args = parser.parse_args()
     acoustic = not args.semantic_only
     steps = {"naming": args.naming_steps, "joint": args.joint_steps}
     model = train_adapters(Clips(args.clips), args.run, args.whisper, steps, acoustic=acoustic)
+    if not args.joint_steps:
+        return
     out = args.run / ("model" if acoustic else "model_semantic_only")
-    model.save_pretrained(out, storage_dtype=torch.float16)
+    model.save_pretrained(out, storage_dtype=torch.int8)
     print(f"saved to {out}")
 
 

@@ -39,9 +39,9 @@ def train_lm(
     tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int, batch_size: int = 32
 ) -> LLaDA:
     """Train from nothing, or go on from ``folder``."""
-    torch.manual_seed(0)
-    backbone = build_backbone(tokenizer)
-    start_by_copying(backbone, tokenizer)
+    backbone = new_lm(tokenizer)
+    # What a word looks like is settled: the adapters can learn to name words meanwhile.
+    backbone.wte.requires_grad_(False)
     answering, describer = Answering(backbone, tokenizer), Describer(tokenizer)
     template, hints = ChatTemplate(tokenizer), Hints(backbone, tokenizer)
     share = np.array(list(FAMILY_WEIGHTS.values())) / sum(FAMILY_WEIGHTS.values())
@@ -68,12 +68,22 @@ def train_lm(
     return backbone
 
 
+def new_lm(tokenizer: PreTrainedTokenizerFast) -> LLaDA:
+    """The language model before it has learned anything; its word embeddings are final."""
+    torch.manual_seed(0)
+    backbone = build_backbone(tokenizer)
+    start_by_copying(backbone, tokenizer)
+    return backbone
+
+
 def load_lm(folder: Path, tokenizer: PreTrainedTokenizerFast) -> LLaDA:
     """The language model that :func:`train_lm` left in a folder."""
-    backbone, prefix = build_backbone(tokenizer), "backbone."
+    backbone, prefix = new_lm(tokenizer), "backbone."
     saved = load_averages(folder / "lm.pt").items()
     own = {name.removeprefix(prefix): w for name, w in saved if name.startswith(prefix)}
-    backbone.load_state_dict(own)
+    missing = backbone.load_state_dict(own, strict=False).missing_keys
+    if set(missing) - {"wte.weight"}:
+        raise ValueError(f"{folder / 'lm.pt'} lacks {missing}")
     return backbone
 
 

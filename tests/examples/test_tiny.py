@@ -144,6 +144,58 @@ def test_the_slots_of_a_clip_read_as_its_words(tiny_labels, units, seed):
     assert words == [word for unit in units for word in content_words(unit)]
 
 
+def test_hints_count_runs_and_match_the_digit_that_is_asked_for(tiny, tmp_path):
+    hints, described = tiny("hints"), tiny("described")
+    assert hints.begun_so_far([0, 7, 7, 0, 7, 9, 9, 0], silence=0).tolist() == [
+        0,
+        1,
+        1,
+        1,
+        2,
+        3,
+        3,
+        3,
+    ]
+    tokenizer = tiny("make_tokenizer").make_tokenizer(tmp_path)
+    backbone = tiny("settings").build_backbone(tokenizer)
+    module, rng = hints.Hints(backbone, tokenizer), np.random.default_rng(0)
+    seen = set()
+    for _ in range(40):
+        record = described.draw_record(rng, "contains", None)
+        own = described.Describer(tokenizer).slots([record.scene], rng)[0]
+        labels = module._matches(own, record)
+        matched = {
+            tokenizer.decode([own[i]]).strip() for i in (labels == 1).nonzero()[:, 0].tolist()
+        }
+        assert (record.answer == "yes") == bool(matched)
+        assert all(word in record.question for word in matched)
+        seen.add(record.answer)
+    assert seen == {"yes", "no"}
+
+
+def test_hints_read_the_slots_where_they_stand(tiny, tmp_path):
+    """A middle layer that copies its input shows at every slot the word that describes it."""
+    hints, described, asking = tiny("hints"), tiny("described"), tiny("asking")
+    tokenizer = tiny("make_tokenizer").make_tokenizer(tmp_path)
+    backbone = tiny("settings").build_backbone(tokenizer)
+    module, rng, found = hints.Hints(backbone, tokenizer), np.random.default_rng(1), []
+    records = [described.draw_record(rng, "digits", None) for _ in range(4)]
+    slots = described.Describer(tokenizer).slots([record.scene for record in records], rng)
+    lengths = torch.tensor([len(row) for row in slots])
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in slots], batch_first=True)
+    backbone.blocks[0].register_forward_pre_hook(lambda block, inputs: found.append(inputs[0]))
+    audio = asking.AudioEmbeddings(backbone.embed(ids), lengths)
+    asking.Answering(backbone, tokenizer)(audio, records, torch.Generator().manual_seed(0))
+    module._seen = found[0]
+    prompts = asking.ChatTemplate(tokenizer)([record.prompt for record in records])
+    read = []
+    module.count.register_forward_pre_hook(lambda head, inputs: read.append(inputs[0]))
+    module(slots, records, prompts)
+    queries = tiny("settings").NUM_QUERIES
+    expected = torch.cat([backbone.embed(torch.tensor(row[queries:])) for row in slots])
+    torch.testing.assert_close(read[0], expected)
+
+
 def test_other_speech_is_unknown_where_it_is_loud(tiny_labels):
     labels = tiny_labels
     scene = Scene(np.zeros(0, np.float32), "other_speech")
@@ -204,7 +256,7 @@ def test_every_question_fits_the_response_and_each_word_is_one_token(tiny, tmp_p
 def test_all_stages_run_and_freeze_what_they_must(tiny, clips, whisper, tmp_path, monkeypatch):
     run = tmp_path / "run"
     tokenizer = tiny("make_tokenizer").make_tokenizer(run / "tokenizer")
-    lm, fitting = tiny("train_lm"), tiny("fitting")
+    lm = tiny("train_lm")
     lm.report = lambda *_: {}
     lm.train_lm(tokenizer, run, steps=2, batch_size=3)
     adapters = tiny("train_adapters")
@@ -213,7 +265,7 @@ def test_all_stages_run_and_freeze_what_they_must(tiny, clips, whisper, tmp_path
     model = adapters.train_adapters(clips, run, whisper, steps)
     own, other = model.encoder.state_dict(), tiny("settings").build_encoder(whisper).state_dict()
     assert all(torch.equal(own[name], other[name]) for name in own)
-    before, after = fitting.load_averages(run / "lm.pt"), model.backbone.state_dict()
+    before, after = lm.load_lm(run, tokenizer).state_dict(), model.backbone.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     alone = adapters.train_adapters(clips, run, whisper, steps, acoustic=False)
     model.save_pretrained(run / "model", storage_dtype=torch.int8)
