@@ -22,6 +22,7 @@ from dllm_audio.toy import DIGITS, ToyRecord
 
 MOST_WORDS = 6
 NO_HINT = -100
+OTHER_WEIGHT = 0.15  # few slots are the word that the question names
 
 
 class Hints(nn.Module):
@@ -93,4 +94,5 @@ def begun_so_far(slots: list[int], silence: int) -> Tensor:
 def _mean(logits: Tensor, labels: Tensor) -> Tensor:
     if not bool((labels != NO_HINT).any()):
         return logits.sum() * 0.0
-    return F.cross_entropy(logits, labels, ignore_index=NO_HINT)
+    weight = torch.tensor([OTHER_WEIGHT, 1.0])
+    return F.cross_entropy(logits, labels, weight, ignore_index=NO_HINT)

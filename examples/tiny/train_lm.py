@@ -20,7 +20,7 @@ from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
 from dllm_audio.toy import FAMILIES
 
 DRILL = "drill"
-HINT_WEIGHT = 0.1
+HINT_WEIGHT = 0.3
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
 FAMILY_WEIGHTS = {
     **dict.fromkeys(FAMILIES, 1.0),
