@@ -49,8 +49,8 @@ def slot_labels(scene: Scene, slots: int, rate: float, loudness: Tensor | None =
     """Labels ``[slots]`` of the semantic slots of a clip.
 
     The slot in the middle of each word is that word, the first and last quarter of a word is a
-    pause, and what lies between may be either.  Speech of other words is ``UNKNOWN`` wherever it
-    is loud.
+    pause, and what lies between may be either: there stands the word's label with a minus.  Speech
+    of other words is ``UNKNOWN`` wherever it is loud.
 
     Args:
         scene: with the spans of its words.
@@ -73,9 +73,9 @@ def slot_labels(scene: Scene, slots: int, rate: float, loudness: Tensor | None =
             end = start + (span.end - span.start) * len(word) / letters
             quarter = (end - start) / 4
             inner = slice(int((start + quarter) * rate), int((end - quarter) * rate) + 1)
-            labels[inner] = NOT_ASKED
-            middle = min(int((start + end) / 2 * rate), slots - 1)
-            labels[middle] = 1 + SLOT_WORDS.index(word)
+            label = 1 + SLOT_WORDS.index(word)
+            labels[inner] = -label
+            labels[min(int((start + end) / 2 * rate), slots - 1)] = label
             start = end
     return labels
 

@@ -88,7 +88,9 @@ class Naming:
             slots = int(lengths[row]) - NUM_QUERIES
             padded = F.pad(loud, (0, max(slots - len(loud), 0)), value=-100.0)[:slots]
             labels[row, :slots] = slot_labels(scene, slots, SLOT_RATE, padded)
-        logits = self._likeness(embeds, self._words)
-        return F.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), self._weights, ignore_index=NOT_ASKED
-        )
+        known = labels != NOT_ASKED
+        found, asked = self._likeness(embeds, self._words)[known].log_softmax(-1), labels[known]
+        right = found.gather(-1, asked.abs()[:, None])[:, 0]
+        either = torch.logaddexp(right, found[:, PAUSE])
+        weights = self._weights[asked.abs()]
+        return -(weights * torch.where(asked < 0, either, right)).sum() / weights.sum()
