@@ -2,15 +2,16 @@
 
 To write the k-th word at the k-th place, a model must count the words that it reads; to tell
 whether a word was said, it must compare.  From the answers alone a small transformer finds both out
-very late, because one right answer needs all of it at once.  Here two linear heads on a middle
-layer ask of every slot: how many words have begun so far, and is this the word that the question
-names?  The heads are thrown away.
+very late, because one right answer needs all of it at once.  Here linear heads on a middle layer
+ask of every slot: how many words have begun so far, is this the word that the question names, and
+which fact does it tell?  The heads are thrown away.
 """
 
 from __future__ import annotations
 
 import torch
 from described import SILENCE, token_of
+from labels import FACTS, word_of
 from settings import HINTED_LAYER, NUM_QUERIES, RESPONSE_LENGTH
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +27,7 @@ OTHER_WEIGHT = 0.15  # few slots are the word that the question names
 
 
 class Hints(nn.Module):
-    """Both heads and their losses.
+    """The heads and their losses.
 
     Args:
         backbone: whose middle layer is read, from now on.
@@ -38,8 +39,14 @@ class Hints(nn.Module):
         width = backbone.config.d_model
         self.count = nn.Linear(width, MOST_WORDS + 1)
         self.named = nn.Linear(width, 2)
+        self.kind = nn.Linear(width, len(FACTS) + 1)
         self._silence = token_of(tokenizer, SILENCE)
         self._digits = {word: token_of(tokenizer, f" {word}") for word in DIGITS}
+        self._kinds = {
+            token_of(tokenizer, f" {word_of(value)}"): kind
+            for kind, values in enumerate(FACTS.values())
+            for value in values
+        }
         self._seen: Tensor | None = None
         backbone.blocks[HINTED_LAYER].register_forward_hook(self._keep)
 
@@ -48,8 +55,8 @@ class Hints(nn.Module):
 
     def forward(
         self, slots: list[list[int]], records: list[ToyRecord], prompts: PromptBatch
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of the batch that the backbone read last.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (counts, matches, facts) of the batch that the backbone read last.
 
         Args:
             slots: tokens that described each clip.
@@ -58,19 +65,22 @@ class Hints(nn.Module):
         """
         if self._seen is None:
             raise RuntimeError("the language model has read nothing yet")
-        counts, named, found = [], [], []
+        counts, named, found, kinds, heard = [], [], [], [], []
         for row, (own, record) in enumerate(zip(slots, records, strict=True)):
             tokens = int(prompts.prompt_mask[row].sum())
             # Prompts are padded on the left, the response stands on the right.
             start = self._seen.shape[1] - RESPONSE_LENGTH - tokens - len(own)
             start += int(prompts.audio_start[row])
             found.append(self._seen[row, start + NUM_QUERIES : start + len(own)])
+            heard.append(self._seen[row, start : start + NUM_QUERIES])
+            kinds += [self._kinds.get(token, len(FACTS)) for token in own[:NUM_QUERIES]]
             counts.append(begun_so_far(own[NUM_QUERIES:], self._silence))
             named.append(self._matches(own[NUM_QUERIES:], record))
         hidden = torch.cat(found)
         return (
             F.cross_entropy(self.count(hidden).float(), torch.cat(counts), ignore_index=NO_HINT),
             _mean(self.named(hidden).float(), torch.cat(named)),
+            F.cross_entropy(self.kind(torch.cat(heard)).float(), torch.tensor(kinds)),
         )
 
     def _matches(self, slots: list[int], record: ToyRecord) -> Tensor:

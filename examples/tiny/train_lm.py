@@ -30,6 +30,7 @@ FAMILY_WEIGHTS = {
     "position": 3.0,
     "command": 2.0,
     "count": 2.0,
+    "event": 4.0,
     "unknown": 2.0,
     DRILL: 5.0,
 }
@@ -58,9 +59,11 @@ def train_lm(
         with torch.autocast("cpu", torch.bfloat16):
             audio = describer.embed(backbone, slots, rng)
             answers = answering(audio, records, torch.Generator().manual_seed(step))
-            counts, named = hints(slots, records, template([record.prompt for record in records]))
+            counts, named, kinds = hints(
+                slots, records, template([record.prompt for record in records])
+            )
         shown = {"answers": answers.item(), "counts": counts.item(), "named": named.item()}
-        return answers + HINT_WEIGHT * (counts + named), shown
+        return answers + HINT_WEIGHT * (counts + named + kinds), shown
 
     both = nn.ModuleDict({"backbone": backbone, "hints": hints})
     fit("lm", both, step_function, Schedule(steps, 2e-3, warmup=200), folder)

@@ -188,12 +188,15 @@ def test_hints_read_the_slots_where_they_stand(tiny, tmp_path):
     asking.Answering(backbone, tokenizer)(audio, records, torch.Generator().manual_seed(0))
     module._seen = found[0]
     prompts = asking.ChatTemplate(tokenizer)([record.prompt for record in records])
-    read = []
+    read, heard = [], []
+    module.kind.register_forward_pre_hook(lambda head, inputs: heard.append(inputs[0]))
     module.count.register_forward_pre_hook(lambda head, inputs: read.append(inputs[0]))
     module(slots, records, prompts)
     queries = tiny("settings").NUM_QUERIES
     expected = torch.cat([backbone.embed(torch.tensor(row[queries:])) for row in slots])
     torch.testing.assert_close(read[0], expected)
+    expected = torch.cat([backbone.embed(torch.tensor(row[:queries])) for row in slots])
+    torch.testing.assert_close(heard[0], expected)
 
 
 def test_other_speech_is_unknown_where_it_is_loud(tiny_labels):
