@@ -45,6 +45,7 @@ from .protocols import (
     causal_block_length,
 )
 from .samplers import CachedParallelSampler, Sampler, Threshold, choose_among, from_dict
+from .samplers.state import first_end
 from .weights import check_hub_options, load_through_transformers, resolve_directory, single_device
 
 if TYPE_CHECKING:
@@ -419,8 +420,8 @@ class AudioDiffusionLM(PreTrainedModel):
         ends = self.end_token_ids
         texts = []
         for row in output.tokens.tolist():
-            end = next((i for i, token in enumerate(row) if token in ends), len(row))
-            texts.append(self.tokenizer.decode(row[:end], skip_special_tokens=True).strip())
+            answer = row[: first_end(row, ends)]
+            texts.append(self.tokenizer.decode(answer, skip_special_tokens=True).strip())
         return texts
 
     def _template(self) -> ChatTemplate:

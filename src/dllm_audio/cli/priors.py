@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -187,13 +188,10 @@ class PriorAsker:
 
     def __call__(self, windows: Sequence[Heard]) -> list[Part]:
         """Answers for a batch of windows, whatever recordings they are of."""
-        transcriber = PriorTranscriber(
-            self.predictor.model, self.predictor.sampler, self.prior.rule
-        )
         found = [self._hypotheses(heard) for heard in windows]
         asked = [row for row, (_, ask) in enumerate(found) if ask]
         made = iter(
-            transcriber(
+            self._transcriber(
                 [windows[row].window.waveform for row in asked],
                 self.prompt,
                 [found[row][0] for row in asked],
@@ -206,6 +204,10 @@ class PriorAsker:
             _part(heard, next(made)) if ask else _kept(heard, several[0])
             for heard, (several, ask) in zip(windows, found, strict=True)
         ]
+
+    @cached_property
+    def _transcriber(self) -> PriorTranscriber:
+        return PriorTranscriber(self.predictor.model, self.predictor.sampler, self.prior.rule)
 
     def _hypotheses(self, heard: Heard) -> tuple[list[Hypothesis], bool]:
         """The hypotheses of a window, and whether the model is to be asked about them."""

@@ -24,6 +24,7 @@ from ..modes import evaluating
 from ..outputs import SamplerOutput
 from ..protocols import CacheablePredictor, MaskPredictor
 from ..samplers import Sampler, choose_among, from_dict
+from ..samplers.state import first_end
 from .comparing import Edit, compare
 from .drafting import draft_from
 from .hypothesis import Hypothesis, word_key
@@ -171,8 +172,7 @@ class PriorTranscriber:
     def _row(self, text: str, output: SamplerOutput, number: int, filler: int) -> Row:
         """What the model heard, word by word."""
         ids: list[int] = output.tokens[number].tolist()
-        ends = self.model.end_token_ids
-        length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        length = first_end(ids, self.model.end_token_ids)
         heard = text.split()
         spelled = spell(self.model.tokenizer, heard)
         sure: list[float | None] = [None] * len(heard)

@@ -117,9 +117,8 @@ class _Clock:
             name = f"p{first}-{last}"
             start = 100 * (first + 1) * self._seconds / self._whole
             end = 100 * (last + 2) * self._seconds / self._whole
-            frames = "0%{opacity:0}" if first >= 0 else "0%{opacity:1}"
-            if first >= 0:
-                frames += f"{start:.2f}%{{opacity:0}}{start + 0.01:.2f}%{{opacity:1}}"
+            frames = "0%{opacity:0}"
+            frames += f"{start:.2f}%{{opacity:0}}{start + 0.01:.2f}%{{opacity:1}}"
             if last < self.passes - 1:
                 frames += f"{end:.2f}%{{opacity:1}}{end + 0.01:.2f}%{{opacity:0}}100%{{opacity:0}}"
             else:
@@ -203,13 +202,10 @@ def _sound(waveform: Tensor, top: float) -> str:
 
 def _counter(clock: _Clock, baseline: float) -> str:
     """How many passes it took so far."""
-    texts = [
-        (step, "1 pass" if step == 0 else f"{step + 1} passes") for step in range(clock.passes)
-    ]
     return "".join(
-        f"<g {clock.during(step, step if step < clock.passes - 1 else clock.passes - 1)}>"
-        f"{_text(_MARGIN, baseline, text, _FAINT, 13)}</g>"
-        for step, text in texts
+        f"<g {clock.during(step, step)}>"
+        f"{_text(_MARGIN, baseline, f'{step + 1} passes' if step else '1 pass', _FAINT, 13)}</g>"
+        for step in range(clock.passes)
     )
 
 

@@ -6,6 +6,7 @@ Shape letters: B rows of the batch, N rows in work, R response positions.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -169,6 +170,11 @@ class DecodingState:
 def answer_lengths(tokens: Tensor, eos_id: int) -> Tensor:
     """Tokens ``[B]`` before the first EOS of ``tokens [B, R]``."""
     return (tokens == eos_id).int().cumsum(-1).eq(0).sum(-1)
+
+
+def first_end(tokens: Sequence[int], ends: Collection[int | None]) -> int:
+    """Place of the first token of a row that ends its text; its length where none does."""
+    return next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
 
 
 def behind_the_end(lengths: Tensor, tokens: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ..errors import InvalidArgumentError
 from ..outputs import SamplerOutput
 from ..protocols import MaskPredictor
 from .loop import Sampler
-from .state import DecodingStep
+from .state import DecodingStep, first_end
 
 GAP = "_"
 
@@ -37,7 +37,7 @@ def decided(
         (1, 3)
     """
     tokens = step.tokens[0].tolist()
-    stop = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    stop = first_end(tokens, ends)
     known = next((i for i, token in enumerate(tokens[:stop]) if token == mask_token_id), stop)
     return (known if step.final is None else min(known, step.final)), stop
 
@@ -55,9 +55,8 @@ def partial_text(
         mask_token_id: the predictor's.
         ends: tokens that end the text.
     """
-    cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    pieces = []
-    for masked, run in groupby(tokens[:cut], lambda token: token == mask_token_id):
+    known, pieces = tokens[: first_end(tokens, ends)], []
+    for masked, run in groupby(known, lambda token: token == mask_token_id):
         group = list(run)
         # Gaps stand apart from words; a space in front of a word is part of its token.
         text = GAP * len(group) if masked else tokenizer.decode(group, skip_special_tokens=True)

@@ -12,6 +12,7 @@ from ..model import AudioDiffusionLM
 from ..outputs import SamplerOutput
 from ..prompts import ConditionedPredictor
 from ..samplers import DecodingStep, decided, partial_text
+from ..samplers.state import first_end
 from .decoding import Decoding
 from .engine import Row
 
@@ -128,8 +129,8 @@ def _draft(step: DecodingStep, tokenizer: Any, mask: int, ends: Collection[int])
 def _answered(
     output: SamplerOutput, model: AudioDiffusionLM, predictor: ConditionedPredictor
 ) -> Answered:
-    ends, row = model.end_token_ids, output.tokens[0].tolist()
-    length = next((place for place, token in enumerate(row) if token in ends), len(row))
+    row = output.tokens[0].tolist()
+    length = first_end(row, model.end_token_ids)
     return Answered(
         model.decode(output)[0],
         float(output.confidence[0]),
