@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from decoding_table import BLOCK, LENGTH, SEED, same
+from decoding_table import BLOCK, LENGTH, SEEDS, same
 from dllm_audio import AudioDiffusionLM, CachedParallelSampler, FixedQuota, Threshold, toy
 from dllm_audio.evaluation.tuning import Candidate, Measured, TuningQuestion, measure
 from dllm_audio.toy import QA
@@ -108,7 +108,7 @@ def main() -> None:
     if smoke:
         stage = STAGE.changed(max_steps=args.max_steps, warmup_steps=1, batch_size=2)
     data = ToyData(args.output, smoke)
-    records = toy.ToyDataset("heldout", args.questions, SEED)
+    records = toy.ToyDataset("heldout", args.questions, SEEDS[0])
     questions = [TuningQuestion(r.prompt, (r.waveform, 16000), r.target) for r in records]
     found = {}
     for name, pattern in (

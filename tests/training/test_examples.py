@@ -125,4 +125,7 @@ def test_the_table_of_rules_and_caches(monkeypatch, tmp_path: Path) -> None:
     runpy.run_path(str(EXAMPLES / "decoding_table.py"), run_name="__main__")
     found = json.loads((tmp_path / "decoding.json").read_text())["ways"]
     assert {"WINO(0.6, 0.9)", "rho-EOS", "Prophet"} <= {way["rule"] for way in found}
-    assert (tmp_path / "decoding.png").stat().st_size > 5000
+    assert all(len(way["accuracy_by_seed"]) == 2 for way in found)
+    assert all(sum(way["accuracy_by_seed"]) == 2 * way["accuracy"] for way in found)
+    for picture in ("decoding.png", "decoding_front.png"):
+        assert (tmp_path / picture).stat().st_size > 5000

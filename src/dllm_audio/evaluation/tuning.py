@@ -310,7 +310,7 @@ def draw_tuning(measured: Sequence[Measured], chosen: Measured, path: Path) -> N
             way.milliseconds,
             100 * way.accuracy,
             marker="os^Dv"[caches.index(way.candidate.cache) % 5],
-            color=f"C{rules.index(way.candidate.rule) % 10}",
+            color=_color(rules.index(way.candidate.rule)),
             linestyle="none",
             markersize=9 if way is chosen else 6,
             markeredgecolor="black" if way is chosen else "none",
@@ -319,7 +319,7 @@ def draw_tuning(measured: Sequence[Measured], chosen: Measured, path: Path) -> N
     xs, ys = [w.milliseconds for w in front], [100 * w.accuracy for w in front]
     axes.step(xs, ys, where="post", color="0.6", linewidth=1, zorder=0)
     for number, rule in enumerate(rules):
-        axes.plot([], [], "o", color=f"C{number % 10}", label=rule)
+        axes.plot([], [], "o", color=_color(number), label=rule)
     for number, cache in enumerate(caches):
         axes.plot([], [], "os^Dv"[number % 5], color="0.4", label=f"cache: {cache}")
     axes.set(xscale="log", xlabel="ms an answer", ylabel="accuracy, %")
@@ -329,3 +329,10 @@ def draw_tuning(measured: Sequence[Measured], chosen: Measured, path: Path) -> N
         "Accuracy against time; the line is the front, the black rim the choice", size=10
     )
     figure.savefig(path, dpi=120)
+
+
+def _color(number: int) -> tuple[float, float, float, float]:
+    """Of the rule with a number: ten strong colors, then their pale ones."""
+    from matplotlib import colormaps
+
+    return colormaps["tab20"](2 * number % 20 + number // 10 % 2)
