@@ -6,7 +6,9 @@ it is first asked for, because it must derive from one of lmms-eval's own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from ..audio import load_audio
 from ..audio.units import SAMPLING_RATE
 from ..errors import DataError, InvalidArgumentError
+from .lmms_settings import read_settings
 from .predictors import ModelPredictor
 
 MODEL_NAME = "dllm_audio"
@@ -69,34 +72,47 @@ def answer_requests(
     """Answer lmms-eval's ``generate_until`` requests, in their order.
 
     A request's arguments are prompt, generation settings, a function from document to audio,
-    document id, task and split.  Decoding follows the model's sampler; of the settings only
-    ``until`` is obeyed, by cutting the answer.  Audio beyond the encoder's window is cut.
+    document id, task and split.  A question may be about several clips, which stand in front of it
+    in their order.  Decoding follows the model's sampler and what :func:`read_settings` takes of a
+    request's settings; requests that are decoded alike are answered together.  Audio beyond the
+    encoder's window is cut, clip by clip.
 
     Raises:
-        DataError: a request without audio, or with several clips.
+        DataError: a request without audio.
+        InvalidArgumentError: settings that cannot be obeyed.
     """
-    answers: list[str] = []
-    for first in tqdm(range(0, len(requests), batch_size), disable=None if progress else True):
-        batch = [request.args for request in requests[first : first + batch_size]]
-        audio, prompts = [], []
-        for prompt, _, doc_to_audio, doc_id, task, split in batch:
-            clips = doc_to_audio(task_dict[task][split][doc_id])
-            if len(clips) != 1:
-                raise DataError(f"{task}, document {doc_id}: expected one clip, got {len(clips)}")
-            longest = predictor.max_seconds
-            limit = None if longest is None else int(longest * SAMPLING_RATE)
-            audio.append(read_visual(clips[0])[:limit])
-            prompts.append(prompt)
-        texts = predictor(audio, prompts, [first + i for i in range(len(batch))]).texts
-        answers += [_cut(text, args[1]) for text, args in zip(texts, batch, strict=True)]
+    own = predictor.sampler or predictor.model.default_sampler()
+    asked = [read_settings(request.args[1], own) for request in requests]
+    alike: dict[str, list[int]] = {}
+    for number, settings in enumerate(asked):
+        alike.setdefault(json.dumps(settings.sampler.to_dict(), sort_keys=True), []).append(number)
+    answers = [""] * len(requests)
+    with tqdm(total=len(requests), disable=None if progress else True) as shown:
+        for numbers in alike.values():
+            decoding = replace(predictor, sampler=asked[numbers[0]].sampler)
+            for first in range(0, len(numbers), batch_size):
+                batch = numbers[first : first + batch_size]
+                audio = [_clips(requests[n].args, task_dict, predictor) for n in batch]
+                prompts = [requests[n].args[0] for n in batch]
+                texts = decoding(audio, prompts, batch).texts
+                for number, text in zip(batch, texts, strict=True):
+                    answers[number] = asked[number].cut(text)
+                shown.update(len(batch))
     return answers
 
 
-def _cut(text: str, settings: dict[str, Any]) -> str:
-    until = settings.get("until") or []
-    for end in [until] if isinstance(until, str) else until:
-        text = text.partition(end)[0] if end else text
-    return text.strip()
+def _clips(
+    arguments: Sequence[Any], task_dict: dict[str, Any], predictor: ModelPredictor
+) -> Tensor | list[Tensor]:
+    """The clip of a request, or its clips."""
+    _, _, doc_to_audio, doc_id, task, split = arguments
+    found = doc_to_audio(task_dict[task][split][doc_id])
+    if not found:
+        raise DataError(f"{task}, document {doc_id}: expected at least one clip, got none")
+    longest = predictor.max_seconds
+    limit = None if longest is None else int(longest * SAMPLING_RATE)
+    clips = [read_visual(clip)[:limit] for clip in found]
+    return clips if len(clips) > 1 else clips[0]
 
 
 def _load(pretrained: str, device: str | None, dtype: str | None) -> ModelPredictor:

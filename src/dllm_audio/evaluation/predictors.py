@@ -155,12 +155,15 @@ class ModelPredictor:
         return _window(self.model)
 
     def __call__(
-        self, audio: Sequence[Tensor], prompts: Sequence[str], seeds: Sequence[int]
+        self,
+        audio: Sequence[Tensor | Sequence[Tensor]],
+        prompts: Sequence[str],
+        seeds: Sequence[int],
     ) -> Predictions:
-        """Answer a batch; see ``Predictor``."""
+        """Answer a batch; see ``Predictor``.  A question may be about several clips."""
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         generation = self.model.generate(
-            audio=list(audio), prompts=list(prompts), sampler=self.sampler, generator=streams
+            **_asked(audio, prompts), sampler=self.sampler, generator=streams
         )
         output = generation.output
         texts = list(generation.texts)
@@ -231,6 +234,20 @@ class ModelChooser:
         encode = self.model.tokenizer.encode
         longest = max((len(encode(c, add_special_tokens=False)) for c in choices), default=0)
         return gen_length * max(1, -(-(longest + 1) // gen_length))
+
+
+def _asked(
+    audio: Sequence[Tensor | Sequence[Tensor]], prompts: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Arguments of ``generate``: conversations only where a question has several clips."""
+    if all(isinstance(each, Tensor) for each in audio):
+        return {"audio": list(audio), "prompts": list(prompts)}
+    messages = []
+    for clips, prompt in zip(audio, prompts, strict=True):
+        heard = [clips] if isinstance(clips, Tensor) else clips
+        blocks: list[dict[str, Any]] = [{"type": "audio", "audio": clip} for clip in heard]
+        messages.append([{"role": "user", "content": [*blocks, {"type": "text", "text": prompt}]}])
+    return {"messages": messages}
 
 
 def _window(model: Any) -> float | None:

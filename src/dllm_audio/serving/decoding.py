@@ -11,8 +11,8 @@ import torch
 from ..errors import DataError, InvalidArgumentError, one_line
 from ..files import parse_json
 from ..model import AudioDiffusionLM
-from ..parts import Description
 from ..samplers import PRESETS, Sampler, from_dict
+from ..samplers.lengthening import with_length
 from .fields import LARGEST_SEED, Fields
 from .refusals import ApiError, invalid
 
@@ -63,7 +63,7 @@ def read_decoding(fields: Fields, model: AudioDiffusionLM, max_tokens: int, seed
     own_seed = fields.integer("seed", -LARGEST_SEED, LARGEST_SEED)
     described = dict(_described(asked, model))
     if length is not None:
-        _shorten(described, length)
+        described = with_length(described, length)
     if temperature is not None:
         described["temperature"] = temperature
     described["trace"] = False  # nobody would read it
@@ -98,19 +98,6 @@ def _described(asked: object, model: AudioDiffusionLM) -> Mapping[str, Any]:
     if not isinstance(asked, Mapping):
         raise invalid("sampler", f"an object, or one of {', '.join(PRESETS)}", asked)
     return asked
-
-
-def _shorten(described: Description, length: int) -> None:
-    described["gen_length"] = length
-    block = described.get("block_length")
-    if isinstance(block, int):
-        described["block_length"] = min(block, length)
-    policy = described.get("length")
-    if isinstance(policy, Mapping) and isinstance(policy.get("settings"), Mapping):
-        settings = {**policy["settings"], "max_gen_length": length}
-        if isinstance(first := settings.get("initial_gen_length"), int):
-            settings["initial_gen_length"] = min(first, length)
-        described["length"] = {**policy, "settings": settings}
 
 
 def _check_ids(described: Mapping[str, Any], model: AudioDiffusionLM) -> None:
