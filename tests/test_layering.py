@@ -37,9 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "training": {*PARTS, *MODEL, "losses", "checkpoints", "data"},
     "evaluation": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy"},
     "serving": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy"},
+    "demo": {*PARTS, *MODEL, "losses", "checkpoints", "data", "toy", "evaluation", "serving"},
     "cli": {
         *(PARTS | MODEL),
         *("losses", "checkpoints", "data", "toy", "priors", "training", "evaluation", "serving"),
+        "demo",
     },
     "auto": {*PARTS, *MODEL},
     "__init__": set(),
@@ -57,7 +59,7 @@ DEFERRED = {
     *("whisper", "soundfile", "soxr"),
     *("accelerate", "peft", "datasets", "tensorboard", "jiwer", "matplotlib"),
     *("torchao", "lmms_eval"),
-    *("fastapi", "starlette", "uvicorn", "python_multipart"),
+    *("fastapi", "starlette", "uvicorn", "python_multipart", "gradio"),
 }
 
 
@@ -65,6 +67,7 @@ DEFERRED = {
 EXTRAS = {
     "training": {"accelerate"},
     "serving": {"fastapi", "starlette", "uvicorn", "python_multipart"},
+    "demo": {"fastapi", "starlette", "uvicorn", "gradio"},
 }
 
 
@@ -188,6 +191,8 @@ def test_every_folder_and_file_has_a_layer() -> None:
         ("from ..training import x", ("serving", "app")),
         ("from ..serving import x", ("evaluation", "run")),
         ("import fastapi", ("cli", "serve")),
+        ("import gradio", ("cli", "demo")),
+        ("from ..demo import x", ("serving", "app")),
     ],
 )
 def test_a_forbidden_import_is_found(source: str, module: tuple[str, ...]) -> None:

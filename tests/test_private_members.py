@@ -94,7 +94,13 @@ def _classes() -> list[type]:
     for info in pkgutil.walk_packages([str(PACKAGE)], "dllm_audio."):
         if info.name.endswith(("__main__", "lmms_plugin")):
             continue
-        for value in vars(importlib.import_module(info.name)).values():
+        try:
+            module = importlib.import_module(info.name)
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":  # of an extra that the tests do without
+                raise
+            continue
+        for value in vars(module).values():
             if inspect.isclass(value) and value.__module__.startswith("dllm_audio"):
                 found[f"{value.__module__}.{value.__qualname__}"] = value
     return list(found.values())

@@ -64,7 +64,7 @@ def test_every_tested_requirement_is_pinned() -> None:
         requirement
         for group in (
             project["dependencies"],
-            *(extras[e] for e in ("test", "train", "eval", "plot", "serve")),
+            *(extras[e] for e in ("test", "train", "eval", "plot", "serve", "demo")),
         )
         for requirement in group
     ]

@@ -18,6 +18,7 @@ NEEDED = {
     "convert": ["in", "out"],
     "info": [],
     "serve": [],
+    "demo": [],
     "train": ["run.json"],
     "tune": ["--output", "out"],
 }
@@ -94,6 +95,8 @@ def test_no_number_is_refused(command: str, option: str, whole: bool, capsys) ->
         *[("serve", o, "0") for o in ("--max-batch", "--max-tokens", "--timeout")],
         *[("serve", o, "0") for o in ("--max-audio-seconds", "--max-request-mb")],
         ("serve", "--port", "65536"),
+        *[("demo", o, "0") for o in ("--max-queue", "--max-file-mb")],
+        ("demo", "--port", "65536"),
         ("train", "--sequence-length", "0"),
     ],
 )

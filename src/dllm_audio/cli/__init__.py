@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import DllmAudioError
-from . import answer, convert, evaluate, info, serve, train, transcribe, tune
+from . import answer, convert, demo, evaluate, info, serve, train, transcribe, tune
 from .exit_codes import ERROR, INTERRUPTED, TERMINATED
 from .options import HELP_LAYOUT, Parser
 from .stopping import Terminated, stoppable
@@ -24,6 +24,7 @@ examples:
   dllm-audio answer clip.wav -q "Is the speaker a man or a woman?"
   dllm-audio transcribe recordings/ --format srt --output-dir subtitles/
   dllm-audio serve --port 8000
+  dllm-audio demo
   dllm-audio train run.json --output runs/mine
   dllm-audio eval toy --output runs/toy
   dllm-audio tune --output tuning/
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND [options]", required=True)
-    for command in (answer, transcribe, serve, train, evaluate, tune, convert, info):
+    for command in (answer, transcribe, serve, demo, train, evaluate, tune, convert, info):
         command.add_parser(commands)
     return parser
 

@@ -14,7 +14,7 @@ from .options import add_decode_options, add_model_options, add_output_options, 
 from .terminal import note, print_json, say
 
 _KEY = "DLLM_AUDIO_API_KEY"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DESCRIPTION = """\
 Answer questions about sound and transcribe speech over HTTP, for OpenAI's clients:
 POST /v1/chat/completions (with input_audio blocks, and streaming), POST /v1/audio/transcriptions,
@@ -100,12 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
         from ..serving.server import Server
     except ImportError as error:
         raise MissingDependencyError("fastapi", "the server", "serve") from error
+    from ..serving.listening import url_of
     from ..serving.settings import ServerSettings
     from .models import load_predictor
 
     key = arguments.api_key or os.environ.get(_KEY) or None
     settings = ServerSettings(
-        name=_name_of(arguments.model),
+        name=public_name(arguments.model),
         instruction=INSTRUCTION,
         api_key=key,
         max_batch=arguments.max_batch,
@@ -118,13 +119,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     predictor = load_predictor(arguments)
     predictor.model.sampler = predictor.sampler
-    if arguments.host not in _LOOPBACK and key is None:
+    if arguments.host not in LOOPBACK and key is None:
         note(f"anybody who reaches {arguments.host} may ask: there is no --api-key")
     server = Server(predictor.model, settings, arguments.host, arguments.port)
 
     def ready() -> None:
-        host, port = server.address
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = url_of(server.address)
         if arguments.json:
             print_json({"model": settings.name, "url": url})
         else:
@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _name_of(model: str | None) -> str:
+def public_name(model: str | None) -> str:
     """What clients call it: never a path of this machine."""
     if model is None:
         return "dllm-audio-small"

@@ -114,7 +114,8 @@ class AdaptiveSampler(Sampler):
         while decoding.going:
             with torch.inference_mode():
                 decoding.turn()
-            yield DecodingStep(decoding.nfe, decoding.tokens(), final=0)
+            tokens, sure = decoding.tokens(), decoding.sureness()
+            yield DecodingStep(decoding.nfe, tokens, final=0, confidence=sure)
         output = decoding.output()
         yield DecodingStep(output.nfe, output.tokens, output)
 
@@ -269,11 +270,16 @@ class _Decoding:
         tokens = self.rows.tokens.masked_fill(~self.rows.within, self.eos_id)
         return tokens[:, : max(width, 1)].clone()
 
+    def sureness(self) -> Tensor:
+        """Confidence ``[B, R]`` of each of :meth:`tokens` when it was committed."""
+        within = self.rows.sureness.masked_fill(~self.rows.within, float("nan"))
+        return within[:, : max(int(self.rows.length.max()), 1)].float()
+
     def output(self) -> SamplerOutput:
         """The result."""
         tokens, rows = self.tokens(), self.rows
         width = tokens.shape[1]
-        sureness, committed_in = rows.sureness[:, :width].float(), rows.committed_in[:, :width]
+        sureness, committed_in = self.sureness(), rows.committed_in[:, :width]
         lengths = answer_lengths(tokens, self.eos_id)
         if self.sampler.options.eos_stop:  # what was committed behind the end belongs to no answer
             void = behind_the_end(lengths, tokens)

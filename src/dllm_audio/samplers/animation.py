@@ -17,13 +17,12 @@ from torch import Tensor
 from ..errors import InvalidArgumentError, ShapeError
 from ..files import write_text
 from ..outputs import Trace
+from .coloring import DARK, confidence_color, ink_over, printable
 
 _WIDTH, _MARGIN, _BARS = 760, 20, 150
 _CELL_HEIGHT, _GAP, _LETTER = 34, 6, 8.6  # pixels; a letter of the text is about so wide
 _HOLD_SECONDS = 2.5  # the finished answer stays
-_INK, _FAINT, _MASKED = "#22303c", "#8a949e", "#e4e7ea"
-# Confidence from 0 to 1 by equal steps: dark to light, as in the still pictures.
-_COLORS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
+_FAINT, _MASKED = "#8a949e", "#e4e7ea"
 
 
 def animate_trace(
@@ -77,7 +76,7 @@ def animate_trace(
         pieces.append(_sound(waveform, top))
         top += 70
     if question is not None:
-        pieces.append(_text(_MARGIN, top + 16, question, _INK, 17))
+        pieces.append(_text(_MARGIN, top + 16, question, DARK, 17))
         top += 34
     boxes, top = _boxes(trace, labels, top, decode, clock)
     pieces += boxes
@@ -152,10 +151,9 @@ def _boxes(
         if not stays:  # given from the start, or filled
             pieces += [_text(x + width / 2, top + 22, label, _FAINT, 15, middle=True)]
         for first, last, text, sure in stays:
-            ink = "#ffffff" if sure < 0.6 else _INK
             pieces.append(
-                f"<g {clock.during(first, last)}>{_box(x, top, width, _color(sure))}"
-                f"{_text(x + width / 2, top + 22, text, ink, 15, middle=True)}</g>"
+                f"<g {clock.during(first, last)}>{_box(x, top, width, confidence_color(sure))}"
+                f"{_text(x + width / 2, top + 22, text, ink_over(sure), 15, middle=True)}</g>"
             )
         x += width + _GAP
     return pieces, top + _CELL_HEIGHT
@@ -220,29 +218,11 @@ def _text(x: float, y: float, text: str, color: str, size: int, middle: bool = F
     anchor = ' text-anchor="middle"' if middle else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{color}"{anchor}>'
-        f"{escape(_printable(text))}</text>"
+        f"{escape(printable(text))}</text>"
     )
-
-
-def _printable(text: str) -> str:
-    """Without what XML does not allow."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _color(sure: float) -> str:
-    """Between the two nearest colors of the scale."""
-    place = min(max(sure, 0.0), 1.0) * (len(_COLORS) - 1)
-    low = min(int(place), len(_COLORS) - 2)
-    share = place - low
-
-    def part(index: int) -> int:
-        one, other = (int(_COLORS[low + n][1 + 2 * index : 3 + 2 * index], 16) for n in (0, 1))
-        return round(one + share * (other - one))
-
-    return f"#{part(0):02x}{part(1):02x}{part(2):02x}"
 
 
 def _spoken(question: str | None, labels: Sequence[str]) -> str:
     """What a screen reader says."""
     answer = " ".join(label.strip() for label in labels if label.strip())
-    return _printable(f"{question} {answer}" if question else answer)
+    return printable(f"{question} {answer}" if question else answer)

@@ -223,7 +223,8 @@ class Sampler:
             if nfe is None:
                 break
             final = state.start if isinstance(self.commit, RevisingRule) else None
-            yield DecodingStep(nfe, state.tokens.clone(), final=final)
+            sure = state.sureness.to(torch.float32, copy=True)
+            yield DecodingStep(nfe, state.tokens.clone(), final=final, confidence=sure)
         output = state.output()
         yield DecodingStep(output.nfe, output.tokens, output)
 

@@ -36,12 +36,15 @@ class DecodingStep:
         tokens: ``[B, R]`` int64; the mask id where nothing is committed yet.
         output: the result, in the last step only.
         final: positions before it stay as they are; None: all that is committed does.
+        confidence: ``[B, R]`` float32 at which what stands there was committed; NaN where nothing
+            was, or where it was given. None in the last step, whose output tells it.
     """
 
     nfe: int
     tokens: Tensor
     output: SamplerOutput | None = None
     final: int | None = None
+    confidence: Tensor | None = None
 
 
 @dataclass(slots=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
-from ..errors import InvalidArgumentError
 from ..model import AudioDiffusionLM
 from .app import Service, build_app
+from .listening import listen
 from .settings import ServerSettings
 
 _LOOKS = 0.05  # seconds between looks at what is still in work
@@ -39,7 +38,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, model: AudioDiffusionLM, settings: ServerSettings, host: str, port: int
     ) -> None:
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self.service = Service(model, settings)
         super().__init__(
             uvicorn.Config(
@@ -103,19 +102,3 @@ class Server(uvicorn.Server):
         while self.service.open and not self.should_exit:
             await asyncio.sleep(_LOOKS)
         self.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    found: socket.socket | None = None
-    try:
-        (family, _, _, _, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(place)
-        found.listen(128)
-    except OSError as error:
-        if found is not None:
-            found.close()
-        expected = "an address and a port that nobody listens at"
-        raise InvalidArgumentError("host", expected, f"{host}:{port} ({error})") from error
-    return found
