@@ -90,7 +90,7 @@ def watch(
         >>> predictor = model.prepare(audio=clip.path, prompts=clip.questions[0].prompt)
         >>> *_, last = watch(model, predictor, model.default_sampler())
         >>> last.text, [cell.text for cell in last.cells]
-        ('three seven five six', ['three', 'seven', 'five', 'six'])
+        ('three seven five six', ['three', ' seven', ' five', ' six'])
     """
     ends, seconds = {*model.end_token_ids}, 0.0
     mask = predictor.mask_token_id
