@@ -84,7 +84,7 @@ def test_precisions_that_would_be_lost_are_not_stored(tmp_path: Path) -> None:
     model.backbone.ln_f.to(torch.float64)
     model.save_pretrained(tmp_path / "exact")
     assert equal(AudioDiffusionLM.from_pretrained(tmp_path / "exact"), model)
-    for dtype in (torch.float16, torch.int8):
+    for dtype in (torch.float16, torch.int8, torch.int32):
         with pytest.raises(InvalidArgumentError, match="storage_dtype"):
             model.save_pretrained(tmp_path / "lossy", storage_dtype=dtype)
 

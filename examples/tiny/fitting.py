@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 StepFunction = Callable[[int], tuple[Tensor, dict[str, float]]]
-
-# Added to the steps of a run that begins with an earlier one's weights: it sees other data.
-AGAIN = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,12 @@ class Schedule:
 
 
 def fit(
-    name: str, module: nn.Module, step_function: StepFunction, schedule: Schedule, folder: Path
+    name: str,
+    module: nn.Module,
+    step_function: StepFunction,
+    schedule: Schedule,
+    folder: Path,
+    rates: Mapping[str, float] | None = None,
 ) -> None:
     """Train ``module`` in place; afterwards it holds the averaged weights.
 
@@ -52,13 +54,19 @@ def fit(
         step_function: from the step's number to the loss and what to show.
         schedule: steps and learning rate.
         folder: where the checkpoint lies.
+        rates: factors of the learning rate by the first part of a parameter's name.
     """
     parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
     averages = {key: p.detach().clone() for key, p in parameters.items()}
+    factors = [(rates or {}).get(key.partition(".")[0], 1.0) for key in parameters]
+    kinds = sorted(set(factors))
+    groups = [
+        {"params": [p for p, own in zip(parameters.values(), factors, strict=True) if own == each]}
+        for each in kinds
+    ]
     optimizer = torch.optim.AdamW(
-        parameters.values(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay,
-        betas=(0.9, 0.98),
-    )  # fmt: skip
+        groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
+    )
     path, first = folder / f"{name}.pt", 0
     if path.exists():
         saved = torch.load(path, weights_only=True)
@@ -71,8 +79,8 @@ def fit(
     module.train()
     shown: dict[str, float] = {}
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
+        for group, factor in zip(optimizer.param_groups, kinds, strict=True):
+            group["lr"] = factor * schedule.rate(step)
         torch.manual_seed(step)  # dropout
         optimizer.zero_grad(set_to_none=True)
         # Fused attention on the CPU has a slow backward pass in bfloat16.

@@ -1,17 +1,18 @@
-"""What the encoder is asked for while it learns: words, where they lie, and facts of a clip."""
+"""What the adapters are asked for while they learn: facts of a clip, and the words of its slots."""
 
 from __future__ import annotations
 
 import torch
-from settings import HIDDEN_RATE
 from torch import Tensor
 from torch.nn import functional as F
 
-from dllm_audio.toy import COMMANDS, DIGITS, Scene
-from dllm_audio.toy.signals import EVENTS
+from dllm_audio.toy import DIGITS, UNKNOWN, Scene
+from dllm_audio.toy.sounds import EVENTS
+from dllm_audio.toy.vocabulary import CONTENT_WORDS, content_words
 
-WORDS = (*DIGITS, *COMMANDS)
-BLANK = 0
+FAMILIAR = {"sound": "known", "music": "known"} | dict.fromkeys(
+    ("other_sound", "other_music", "silence"), UNKNOWN
+)
 FACTS: dict[str, tuple] = {
     "sex": ("man", "woman"),
     "rate": ("slowly", "quickly"),
@@ -21,39 +22,62 @@ FACTS: dict[str, tuple] = {
     "contour": ("rising", "falling"),
     "mode": ("major", "minor"),
     "tempo": ("slow", "fast"),
+    "familiar": ("known", UNKNOWN),
 }
-UNKNOWN = -100
-SPIKE = 3  # frames on either side of a word's middle that carry its label
+NOT_ASKED = -100
+PAUSE = 0  # no word
+SLOT_WORDS = (*CONTENT_WORDS, UNKNOWN)  # from label 1 on
+LOUD_DB = -22.0  # below the loudest slot: speech
 
 
-def frame_labels(scenes: list[Scene], positions: int) -> dict[str, Tensor]:
-    """Labels ``[B, S]`` of frames.
-
-    Returns:
-        ``words``: the word in whose middle a frame lies, else blank; ``places``: how many words
-        come before that one, else ``UNKNOWN``; ``spans``: the word in whose span a frame lies.
-    """
-    words = torch.full((len(scenes), positions), BLANK)
-    places, spans = torch.full_like(words, UNKNOWN), words.clone()
-    for row, scene in enumerate(scenes):
-        for place, span in enumerate(scene.spans):
-            word = 1 + WORDS.index(span.text)
-            middle = int((span.start + span.end) / 2 * HIDDEN_RATE)
-            core = slice(max(middle - SPIKE, 0), middle + SPIKE + 1)
-            words[row, core], places[row, core] = word, place
-            start, end = int(span.start * HIDDEN_RATE), int(span.end * HIDDEN_RATE)
-            spans[row, start:end] = word
-    return {"words": words, "places": places, "spans": spans}
+def value_of(scene: Scene, name: str) -> str | int | None:
+    """A fact of a clip; ``familiar``: whether a sound, or music, is one of this world."""
+    return FAMILIAR.get(scene.subject) if name == "familiar" else getattr(scene, name)
 
 
 def fact_labels(scenes: list[Scene]) -> dict[str, Tensor]:
-    """Index of each fact's value, or ``UNKNOWN``."""
+    """Index of each fact's value, or ``NOT_ASKED``."""
 
     def index(scene: Scene, name: str) -> int:
-        value = getattr(scene, name)
-        return UNKNOWN if value is None else FACTS[name].index(value)
+        value = value_of(scene, name)
+        return NOT_ASKED if value is None else FACTS[name].index(value)
 
     return {name: torch.tensor([index(scene, name) for scene in scenes]) for name in FACTS}
+
+
+def slot_labels(scene: Scene, slots: int, rate: float, loudness: Tensor | None = None) -> Tensor:
+    """Labels ``[slots]`` of the semantic slots of a clip.
+
+    The slot in the middle of each word is that word, the first and last quarter of a word is a
+    pause, and what lies between may be either: there stands the word's label with a minus.  Speech
+    of other words is ``UNKNOWN`` wherever it is loud.
+
+    Args:
+        scene: with the spans of its words.
+        slots: how many there are.
+        rate: slots per second.
+        loudness: ``[slots]`` in dB, for speech of other words.
+    """
+    labels = torch.full((slots,), PAUSE)
+    if scene.subject == "other_speech":
+        if loudness is None:
+            raise ValueError("speech of other words is told by its loudness")
+        loud = loudness > loudness.max() + LOUD_DB
+        labels[loud] = 1 + SLOT_WORDS.index(UNKNOWN)
+        return labels
+    for span in scene.spans:
+        words = content_words(span.text)
+        letters = sum(map(len, words))
+        start = span.start
+        for word in words:
+            end = start + (span.end - span.start) * len(word) / letters
+            quarter = (end - start) / 4
+            inner = slice(int((start + quarter) * rate), int((end - quarter) * rate) + 1)
+            label = 1 + SLOT_WORDS.index(word)
+            labels[inner] = -label
+            labels[min(int((start + end) / 2 * rate), slots - 1)] = label
+            start = end
+    return labels
 
 
 def fact_losses(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
@@ -61,7 +85,7 @@ def fact_losses(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     losses = [
         F.cross_entropy(scores, labels[name])
         for name, scores in logits.items()
-        if bool((labels[name] != UNKNOWN).any())
+        if bool((labels[name] != NOT_ASKED).any())
     ]
     return torch.stack(losses) if losses else torch.zeros(0)
 
@@ -69,8 +93,3 @@ def fact_losses(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
 def word_of(value: str | int) -> str:
     """The word for a fact's value; a count is a digit."""
     return DIGITS[value] if isinstance(value, int) else value
-
-
-def word_targets(scenes: list[Scene]) -> list[list[int]]:
-    """CTC targets."""
-    return [[1 + WORDS.index(word) for word in scene.words] for scene in scenes]

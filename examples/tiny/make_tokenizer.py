@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from described import draw_record
+from labels import FACTS, word_of
 from settings import VOCAB_SIZE
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio.prompts.template import AUDIO_INTRODUCTION, SYSTEM_PROMPT
-from dllm_audio.toy import COMMANDS, DIGITS
-from dllm_audio.toy.signals import EVENTS
+from dllm_audio.toy import UNITS
 
 SPECIAL_TOKENS = (
     "<|startoftext|>",
@@ -27,7 +27,14 @@ SPECIAL_TOKENS = (
     "<|eot_id|>",
     "<|mdm_mask|>",
 )
-WORDS = (*DIGITS, *COMMANDS, *EVENTS, "man", "woman", "slowly", "quickly", "clean", "noisy")
+WORDS = tuple(
+    dict.fromkeys(
+        (
+            *(word for unit in UNITS for word in unit.split()),
+            *(word_of(value) for values in FACTS.values() for value in values),
+        )
+    )
+)
 
 
 def texts(count: int = 4000) -> Iterator[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedTokenizerFast, WhisperConfig
+import copy
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import (
     AcousticAdapter,
@@ -15,39 +18,38 @@ from dllm_audio import (
 )
 from dllm_audio.toy import MAX_SECONDS
 
-VOCAB_SIZE = 640
+VOCAB_SIZE = 800
 RESPONSE_LENGTH = 16
-TAPS = (1, 2, 3)  # the later layers of the encoder keep the words only
+TAPS = (1, 2, 3)  # how it sounds; the last layer knows what is said
 NUM_QUERIES = 16
-# Frames per second, before and after the encoder's convolutions.
-MEL_RATE, HIDDEN_RATE = 100, 50
+HINTED_LAYER = 2  # of the language model (hints.py)
+STRIDE = 4  # encoder frames of a semantic slot
+SLOT_RATE = 50 / STRIDE  # semantic slots per second
 
 
-def build_encoder(*, trainable: bool = False) -> WhisperEncoder:
-    """Whisper's architecture with a window of 4 s."""
-    config = WhisperConfig(
-        d_model=128,
-        encoder_layers=6,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=512,
-        num_mel_bins=80,
-        max_source_positions=int(MAX_SECONDS * HIDDEN_RATE),
-        # Only the encoder is built; small values keep the config honest about its size.
-        decoder_layers=1,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=512,
-        dropout=0.0,
-    )
-    return WhisperEncoder(config, trainable=trainable)
+def build_encoder(whisper: str | Path) -> WhisperEncoder:
+    """A pretrained Whisper, frozen, with its window cut to that of the clips.
+
+    Args:
+        whisper: folder or hub id.
+    """
+    whole = WhisperEncoder.from_pretrained(whisper)
+    positions = int(MAX_SECONDS * 50)
+    config = copy.deepcopy(whole.config)
+    config.update({"max_source_positions": positions})
+    encoder, weights = WhisperEncoder(config), whole.state_dict()
+    name = "model.embed_positions.weight"
+    encoder.load_state_dict({**weights, name: weights[name][:positions]})
+    return encoder
 
 
 def build_backbone(tokenizer: PreTrainedTokenizerFast) -> LLaDA:
     """LLaDA's architecture with the ids of ``tokenizer``."""
     config = LLaDAConfig(
-        d_model=160,
-        n_layers=4,
-        n_heads=5,
-        mlp_hidden_size=448,
+        d_model=192,
+        n_layers=5,
+        n_heads=6,
+        mlp_hidden_size=512,
         vocab_size=len(tokenizer),
         max_sequence_length=512,
         rope_theta=10000.0,
@@ -62,7 +64,7 @@ def build_adapter(
     encoder: WhisperEncoder, backbone: LLaDA, *, acoustic: bool = True
 ) -> DualAdapter | PromptedSemanticAdapter:
     """Both adapters, or (for the ablation) the semantic one alone."""
-    semantic = SemanticAdapter(encoder.hidden_size, backbone.config.d_model)
+    semantic = SemanticAdapter(encoder.hidden_size, backbone.config.d_model, STRIDE)
     if not acoustic:
         # As many learned vectors as there were acoustic ones, so that only their content differs.
         return PromptedSemanticAdapter(semantic, num_prompts=NUM_QUERIES)
@@ -74,6 +76,7 @@ def build_adapter(
             taps=TAPS,
             num_heads=encoder.num_heads,
             num_queries=NUM_QUERIES,
-            intermediate_size=256,
+            intermediate_size=512,
         ),
+        mask_frames=True,
     )

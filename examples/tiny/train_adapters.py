@@ -1,7 +1,9 @@
-"""Stage 3: encoder and language model stay frozen; the adapters learn to connect them.
+"""The adapters learn to connect the frozen encoder with the language model, in two stages.
 
-With ``--semantic-only`` the same is done with the semantic adapter alone: the ablation that shows
-what the acoustic adapter is for.
+First by naming alone (``naming.py``), which is quick because the language model is not run; then by
+the answers too, while the language model learns along at half the rate.  With ``--semantic-only``
+the same is done with the semantic adapter alone: the ablation that shows what the acoustic adapter
+is for.
 """
 
 from __future__ import annotations
@@ -14,109 +16,129 @@ import torch
 from asking import Answering
 from clips import Clips
 from described import draw_layout
-from fitting import AGAIN, Schedule, fit, load_averages
+from fitting import Schedule, fit
 from make_tokenizer import make_tokenizer
 from naming import Naming
 from numpy.random import Generator
-from perturbing import spec_augment
-from settings import RESPONSE_LENGTH, build_adapter, build_backbone, build_encoder
+from settings import RESPONSE_LENGTH, build_adapter, build_encoder
+from standardizing import Standard, parts_of
 from torch import Tensor
+from train_lm import load_lm, new_lm
 
 from dllm_audio import AudioDiffusionLM, AudioEmbeddings, CachedParallelSampler, Threshold
 from dllm_audio.toy import Scene, ToyRecord, ask, askable
 
 SAMPLER = CachedParallelSampler(RESPONSE_LENGTH, RESPONSE_LENGTH, Threshold(0.9))
 QUESTIONS_PER_CLIP = 2
+CLIPS_PER_STEP = {"naming": 24, "joint": 16}
 NAMING_WEIGHT = 0.3
 # Sequences need many looks, and so do facts that only some clips have.
 FAMILY_WEIGHTS = {
-    "digits": 5.0,
-    "position": 1.0,
-    "contains": 2.0,
-    "command": 4.0,
+    "digits": 4.0,
+    "position": 1.5,
+    "contains": 2.5,
+    "command": 3.0,
+    "number": 3.0,
+    "word": 3.0,
     "speaker": 2.0,
     "rate": 2.0,
-    "noise": 3.0,
+    "noise": 2.0,
     "event": 2.0,
     "count": 4.0,
     "contour": 1.0,
-    "mode": 1.0,
+    "mode": 1.5,
     "tempo": 1.0,
-    "describe": 3.0,
+    "describe": 4.0,
+    "unknown": 2.0,
 }
-
-
-def load_parts(folder: Path, *, acoustic: bool) -> AudioDiffusionLM:
-    """Encoder and language model as the stages before left them, and fresh adapters."""
-    tokenizer = make_tokenizer(folder / "tokenizer")
-    encoder, backbone = build_encoder(), build_backbone(tokenizer)
-    saved = load_averages(folder / "encoder.pt")
-    prefix = "encoder."
-    weights = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
-    fixed = {"model.embed_positions.weight"}
-    if set(encoder.load_state_dict(weights, strict=False).missing_keys) - fixed:
-        raise ValueError(f"{folder / 'encoder.pt'} lacks weights of the encoder")
-    backbone.load_state_dict(load_averages(folder / "lm.pt"))
-    torch.manual_seed(0)
-    adapter = build_adapter(encoder, backbone, acoustic=acoustic)
-    model = AudioDiffusionLM.from_parts(encoder, adapter, backbone, tokenizer, sampler=SAMPLER)
-    model.encoder.requires_grad_(False)
-    model.backbone.requires_grad_(False)
-    return model
 
 
 def ask_about(scene: Scene, layout: str | None, rng: Generator) -> list[ToyRecord]:
     """Some questions about one clip, rather the hard ones."""
     families = askable(scene)
     share = np.array([FAMILY_WEIGHTS[family] for family in families])
+    if scene.subject in ("sound", "music"):  # "What is said?" there is asked now and then
+        share[families.index("unknown")] = 0.5
     chosen = rng.choice(families, QUESTIONS_PER_CLIP, p=share / share.sum())
     return [ask(scene, str(family), rng, layout=layout) for family in chosen]
 
 
-def train_adapters(
-    clips: Clips,
-    folder: Path,
-    steps: int,
-    *,
-    acoustic: bool = True,
-    clips_per_step: int = 16,
-    start: Path | None = None,
-) -> AudioDiffusionLM:
-    """Train from nothing (or from the weights in ``start``), or go on from ``folder``."""
-    model = load_parts(folder, acoustic=acoustic)
-    again = start is not None
-    if start is not None:
-        model.adapter.load_state_dict(load_averages(start))
-    answering = Answering(model.backbone, model.tokenizer)
-    naming = Naming(model.backbone, model.tokenizer) if acoustic else None
-    # A clip that nothing can be asked about (its facts are in doubt) is only heard in stage 1.
-    usable = torch.tensor([i for i, scene in enumerate(clips.scenes) if askable(scene)])
-    per_epoch = len(usable) // clips_per_step
+class Lessons:
+    """What the adapters of a model learn from clips.
 
-    def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
-        step += AGAIN * again  # other questions than the first time
+    Args:
+        model: in training.
+        clips: that it hears.
+        standard: of their states.
+        acoustic: whether it has an acoustic adapter.
+    """
+
+    def __init__(
+        self, model: AudioDiffusionLM, clips: Clips, standard: Standard, *, acoustic: bool
+    ) -> None:
+        self._model, self._clips, self._standard = model, clips, standard
+        self._answering = Answering(model.backbone, model.tokenizer)
+        self._naming = Naming(model.backbone, model.tokenizer, acoustic=acoustic)
+        # A clip that nothing can be asked about (its facts are in doubt) is never heard.
+        self._usable = torch.tensor([i for i, scene in enumerate(clips.scenes) if askable(scene)])
+
+    def naming(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a step by naming alone."""
+        rows = self._rows("naming", step)
+        facts, words = self._names(self._hear(rows), rows)
+        return facts + words, {"facts": facts.item(), "words": words.item()}
+
+    def joint(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a step by answers and naming."""
         rng = np.random.default_rng([2, step])
-        generator = torch.Generator().manual_seed(step)
-        epoch = torch.Generator().manual_seed(1000 + step // per_epoch)
-        order = usable[torch.randperm(len(usable), generator=epoch)]
-        rows = order[step % per_epoch * clips_per_step :][:clips_per_step]
+        rows = self._rows("joint", step)
         layout = draw_layout(rng)
-        records = [r for row in rows.tolist() for r in ask_about(clips.scenes[row], layout, rng)]
+        records = [r for row in rows for r in ask_about(self._clips.scenes[row], layout, rng)]
+        heard = self._hear(rows)
+        audio = AudioEmbeddings(
+            heard.embeds.repeat_interleave(QUESTIONS_PER_CLIP, 0),
+            heard.lengths.repeat_interleave(QUESTIONS_PER_CLIP, 0),
+        )
         with torch.autocast("cpu", torch.bfloat16):
-            features = spec_augment(clips.features[rows].float(), generator)
-            heard = model.encode_audio(features, clips.frames[rows])
-            audio = AudioEmbeddings(
-                heard.embeds.repeat_interleave(QUESTIONS_PER_CLIP, 0),
-                heard.lengths.repeat_interleave(QUESTIONS_PER_CLIP, 0),
-            )
-            loss = answering(audio, records, generator)
-        if naming is None:
-            return loss, {}
-        names = naming(heard.embeds, [clips.scenes[row] for row in rows.tolist()])
-        return loss + NAMING_WEIGHT * names, {"answers": loss.item(), "names": names.item()}
+            answers = self._answering(audio, records, torch.Generator().manual_seed(step))
+        facts, words = self._names(heard, rows)
+        shown = {"answers": answers.item(), "facts": facts.item(), "words": words.item()}
+        return answers + NAMING_WEIGHT * (facts + words), shown
 
-    name = "adapters" if acoustic else "semantic_only"
-    fit(name, model.adapter, step_function, Schedule(steps, 2e-3, warmup=100), folder)
+    def _rows(self, stage: str, step: int) -> list[int]:
+        size = CLIPS_PER_STEP[stage]
+        epoch, place = divmod(step, len(self._usable) // size)
+        seed = 1000 * (1 + list(CLIPS_PER_STEP).index(stage)) + epoch
+        order = torch.randperm(len(self._usable), generator=torch.Generator().manual_seed(seed))
+        return self._usable[order[place * size :][:size]].tolist()
+
+    def _hear(self, rows: list[int]) -> AudioEmbeddings:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self._model.adapter(self._standard(self._clips.states(rows)))
+
+    def _names(self, heard: AudioEmbeddings, rows: list[int]) -> tuple[Tensor, Tensor]:
+        scenes = [self._clips.scenes[row] for row in rows]
+        return self._naming(heard, scenes, [self._clips.loudness[row] for row in rows])
+
+
+def train_adapters(
+    clips: Clips, folder: Path, whisper: str, steps: dict[str, int], *, acoustic: bool = True
+) -> AudioDiffusionLM:
+    """Train from nothing, or go on from ``folder``; 0 joint steps: by naming alone."""
+    tokenizer, encoder = make_tokenizer(folder / "tokenizer"), build_encoder(whisper)
+    lm = load_lm(folder, tokenizer) if steps["joint"] else new_lm(tokenizer)
+    torch.manual_seed(0)
+    adapter = build_adapter(encoder, lm, acoustic=acoustic)
+    model = AudioDiffusionLM.from_parts(encoder, adapter, lm, tokenizer, sampler=SAMPLER)
+    standard = Standard.of(clips)
+    lessons = Lessons(model, clips, standard, acoustic=acoustic)
+    suffix = "" if acoustic else "_semantic_only"
+    schedule = Schedule(steps["naming"], 1e-3)
+    fit(f"naming{suffix}", model.adapter, lessons.naming, schedule, folder)
+    if steps["joint"]:
+        schedule = Schedule(steps["joint"], 1e-3)
+        fit(f"joint{suffix}", model, lessons.joint, schedule, folder, rates={"backbone": 0.5})
+    standard.fold(*parts_of(model.adapter))
     return model.eval()
 
 
@@ -124,16 +146,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--start", type=Path, help="an earlier run's adapters.pt to begin with")
+    parser.add_argument("--whisper", default="openai/whisper-base", help="folder or hub id")
+    parser.add_argument("--naming-steps", type=int, default=1200)
+    parser.add_argument("--joint-steps", type=int, default=1500, help="0: naming alone")
     parser.add_argument("--semantic-only", action="store_true")
     args = parser.parse_args()
     acoustic = not args.semantic_only
-    model = train_adapters(
-        Clips(args.clips), args.run, args.steps, acoustic=acoustic, start=args.start
-    )
+    steps = {"naming": args.naming_steps, "joint": args.joint_steps}
+    model = train_adapters(Clips(args.clips), args.run, args.whisper, steps, acoustic=acoustic)
+    if not args.joint_steps:
+        return
     out = args.run / ("model" if acoustic else "model_semantic_only")
-    model.save_pretrained(out, storage_dtype=torch.float16)
+    model.save_pretrained(out, storage_dtype=torch.int8)
     print(f"saved to {out}")
 
 

@@ -8,42 +8,85 @@ from pathlib import Path
 import numpy as np
 import torch
 from asking import Answering
-from described import Describer, draw_layout, draw_record
-from fitting import Schedule, fit
+from described import Describer, draw_drill, draw_layout, draw_record
+from fitting import Schedule, fit, load_averages
+from hints import Hints
 from make_tokenizer import make_tokenizer
 from settings import RESPONSE_LENGTH, build_backbone
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from dllm_audio import ChatTemplate, LLaDA, LowConfidenceSampler, condition
 from dllm_audio.toy import FAMILIES
 
+DRILL = "drill"
+HINT_WEIGHT = 0.3
 # The sequences of spoken words take longest to learn, and then whether a word is among them.
-FAMILY_WEIGHTS = {**dict.fromkeys(FAMILIES, 1.0), "digits": 8.0, "describe": 3.0, "contains": 8.0}
+FAMILY_WEIGHTS = {
+    **dict.fromkeys(FAMILIES, 1.0),
+    "digits": 7.0,
+    "describe": 4.0,
+    "contains": 8.0,
+    "position": 3.0,
+    "command": 2.0,
+    "count": 2.0,
+    "event": 4.0,
+    "unknown": 2.0,
+    DRILL: 5.0,
+}
 
 
 def train_lm(
     tokenizer: PreTrainedTokenizerFast, folder: Path, steps: int, batch_size: int = 32
 ) -> LLaDA:
     """Train from nothing, or go on from ``folder``."""
-    torch.manual_seed(0)
-    backbone = build_backbone(tokenizer)
-    start_by_copying(backbone, tokenizer)
+    backbone = new_lm(tokenizer)
+    # What a word looks like is settled: the adapters can learn to name words meanwhile.
+    backbone.wte.requires_grad_(False)
     answering, describer = Answering(backbone, tokenizer), Describer(tokenizer)
+    template, hints = ChatTemplate(tokenizer), Hints(backbone, tokenizer)
     share = np.array(list(FAMILY_WEIGHTS.values())) / sum(FAMILY_WEIGHTS.values())
 
     def step_function(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([1, step])
         layout = draw_layout(rng)
         families = rng.choice(list(FAMILY_WEIGHTS), batch_size, p=share)
-        records = [draw_record(rng, str(family), layout) for family in families]
+        records = [
+            draw_drill(rng) if family == DRILL else draw_record(rng, str(family), layout)
+            for family in families
+        ]
+        slots = describer.slots([record.scene for record in records], rng)
         with torch.autocast("cpu", torch.bfloat16):
-            audio = describer(backbone, [record.scene for record in records], rng)
-            loss = answering(audio, records, torch.Generator().manual_seed(step))
-        return loss, {}
+            audio = describer.embed(backbone, slots, rng)
+            answers = answering(audio, records, torch.Generator().manual_seed(step))
+            counts, named, kinds = hints(
+                slots, records, template([record.prompt for record in records])
+            )
+        shown = {"answers": answers.item(), "counts": counts.item(), "named": named.item()}
+        return answers + HINT_WEIGHT * (counts + named + kinds), shown
 
-    fit("lm", backbone, step_function, Schedule(steps, 2e-3, warmup=200), folder)
+    both = nn.ModuleDict({"backbone": backbone, "hints": hints})
+    fit("lm", both, step_function, Schedule(steps, 2e-3, warmup=200), folder)
     print(report(backbone, tokenizer))
+    return backbone
+
+
+def new_lm(tokenizer: PreTrainedTokenizerFast) -> LLaDA:
+    """The language model before it has learned anything; its word embeddings are final."""
+    torch.manual_seed(0)
+    backbone = build_backbone(tokenizer)
+    start_by_copying(backbone, tokenizer)
+    return backbone
+
+
+def load_lm(folder: Path, tokenizer: PreTrainedTokenizerFast) -> LLaDA:
+    """The language model that :func:`train_lm` left in a folder."""
+    backbone, prefix = new_lm(tokenizer), "backbone."
+    saved = load_averages(folder / "lm.pt").items()
+    own = {name.removeprefix(prefix): w for name, w in saved if name.startswith(prefix)}
+    missing = backbone.load_state_dict(own, strict=False).missing_keys
+    if set(missing) - {"wte.weight"}:
+        raise ValueError(f"{folder / 'lm.pt'} lacks {missing}")
     return backbone
 
 

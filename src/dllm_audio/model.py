@@ -26,6 +26,7 @@ from .model_files import (
     build_parts,
     describe_parts,
     describe_sampler,
+    plain_folder,
     read_folder,
     read_tokenizer,
     saved_folder,
@@ -159,9 +160,10 @@ class AudioDiffusionLM(PreTrainedModel):
             else:
                 found = dtype or config.dtype_of("backbone") or torch.float32
                 options = {"device_map": device_map, "quantization_config": quantization_config}
-                model = load_through_transformers(
-                    super().from_pretrained, folder, config=config, dtype=found, **options
-                )
+                with plain_folder(folder) as plain:
+                    model = load_through_transformers(
+                        super().from_pretrained, plain, config=config, dtype=found, **options
+                    )
                 settle(model.parts(), config, every_buffer=True, tie=quantized is None)
             model.tokenizer = read_tokenizer(folder)
             model.chat_template = read_settings(folder).get("chat_template")
@@ -177,7 +179,8 @@ class AudioDiffusionLM(PreTrainedModel):
         Args:
             directory: made when it does not exist.
             storage_dtype: of the weights on disk, for example ``torch.float16`` to halve a
-                float32 model; loading restores the model's own dtype. None keeps it.
+                float32 model, or ``torch.int8``, with a scale for each row, to quarter it;
+                loading restores the model's own dtype. None keeps it.
 
         Raises:
             InvalidArgumentError: a part that is not registered, or holds LoRA.

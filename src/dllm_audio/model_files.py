@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from inspect import isroutine
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,11 +25,15 @@ from .prompts import load_tokenizer
 from .samplers import Sampler
 from .weights import (
     check_rebuilt,
+    is_packed,
     iter_weights,
     load_weights,
+    packed,
     restore_buffers,
     retie,
     stored,
+    unpacked,
+    weight_shapes,
 )
 
 TOKENIZER = "tokenizer.json"
@@ -96,8 +103,9 @@ def write_folder(
         config: describes the parts.
         parts: encoder, adapter and backbone.
         processor: with the tokenizer; None: the model has none.
-        storage_dtype: of floating-point weights on disk; None keeps the model's. The config
-            names the parts' own dtypes, which loading restores.
+        storage_dtype: of floating-point weights on disk (``torch.int8``: with a scale for each
+            row); None keeps the model's. The config names the parts' own dtypes, which loading
+            restores.
 
     Raises:
         InvalidArgumentError: parts whose weights are not those that the config builds (LoRA,
@@ -106,17 +114,20 @@ def write_folder(
     """
     from huggingface_hub import save_torch_state_dict
 
-    if storage_dtype is not None and not storage_dtype.is_floating_point:
-        raise InvalidArgumentError("storage_dtype", "a floating-point dtype", storage_dtype)
+    eight_bits = storage_dtype == torch.int8
+    if storage_dtype is not None and not (storage_dtype.is_floating_point or eight_bits):
+        expected = "a floating-point dtype or torch.int8"
+        raise InvalidArgumentError("storage_dtype", expected, storage_dtype)
     for kind in PARTS:
         mixed = len(_dtypes(parts[kind])) > 1
         if mixed and storage_dtype is not None:
             raise InvalidArgumentError("storage_dtype", "None where a part mixes dtypes", kind)
     together = _together(parts)
     _check_rebuilds(config, together)
-    state = dict(together.state_dict())
+    state = stored(together.state_dict(), None if eight_bits else storage_dtype)
     with replace_files(directory, _OUTDATED) as scratch:
-        save_torch_state_dict(stored(state, storage_dtype), scratch, safe_serialization=True)
+        weights = packed(state) if eight_bits else state
+        save_torch_state_dict(weights, scratch, safe_serialization=True)
         if processor is not None:
             processor.save_pretrained(scratch)
             if not (scratch / TOKENIZER).is_file():
@@ -139,13 +150,28 @@ def read_folder(
         parts = build_parts(config)
 
     def converted() -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in iter_weights(folder, device=device):
+        for name, tensor in unpacked(iter_weights(folder, device=device), str(folder)):
             wanted = dtypes.get(name.partition(".")[0])
             yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
 
     load_weights(_together(parts), converted(), source=str(folder), device=device)
     settle(parts, config)
     return parts
+
+
+@contextmanager
+def plain_folder(folder: Path) -> Iterator[Path]:
+    """A folder that transformers can read: the same, or for weights in 8 bits a copy of it."""
+    if not is_packed(name for name, _ in weight_shapes(folder)):
+        yield folder
+        return
+    from huggingface_hub import save_torch_state_dict
+
+    with TemporaryDirectory() as scratch:
+        weights = dict(unpacked(iter_weights(folder), str(folder)))
+        save_torch_state_dict(weights, scratch, safe_serialization=True)
+        shutil.copy(folder / CONFIG, scratch)
+        yield Path(scratch)
 
 
 def settle(

@@ -8,17 +8,25 @@ from hypothesis import strategies as st
 from dllm_audio.errors import InvalidArgumentError
 from dllm_audio.toy import (
     ACOUSTIC_FAMILIES,
+    COMMANDS,
     DIGITS,
     FAMILIES,
     MAX_SECONDS,
+    NUMBERS,
     SEMANTIC_FAMILIES,
+    UNKNOWN,
+    WORDS,
     SceneMaker,
     ToyDataset,
+    Utterance,
     ask,
     askable,
     embedded_bank,
 )
 from dllm_audio.toy.phrasing import LETTERS
+from dllm_audio.toy.vocabulary import COMMAND_UNITS, content_words
+
+ALL_COMMANDS = [units for commands in COMMAND_UNITS for units in commands]
 
 
 @given(st.integers(0, 10**6), st.integers(0, 60), st.sampled_from(["train", "heldout"]))
@@ -57,22 +65,29 @@ def test_clips_fit_the_window_and_are_sound():
         assert row.waveform.dtype == np.float32
         assert 0.1 * 16000 <= len(row.waveform) <= MAX_SECONDS * 16000
         assert np.isfinite(row.waveform).all()
-        assert 0.03 < np.abs(row.waveform).max() <= 1.0
+        assert np.abs(row.waveform).max() <= 1.0
+        assert np.abs(row.waveform).max() > 0.03 or row.scene.subject == "silence"
 
 
 def test_only_voices_of_the_split_speak():
     bank = embedded_bank()
     for split in ("train", "heldout"):
-        voices = {row.scene.voice for row in ToyDataset(split, 2 * len(FAMILIES), seed=9)}
-        assert voices - {None} <= set(bank.voices(split))
+        scenes = [row.scene for row in ToyDataset(split, 3 * len(FAMILIES), seed=9)]
+        voices = {s.voice for s in scenes if s.words or s.subject == "other_speech"}
+        assert voices
+        assert voices <= set(bank.voices(split))
 
 
 def test_answers_are_the_facts_of_the_scene():
     attribute = {"speaker": "sex", "count": "count"}
     for row in rows():
         scene = row.scene
-        if row.family in ("digits", "command"):
+        if row.family in ("digits", "command", "number", "word"):
             assert row.answer == " ".join(scene.words)
+            assert scene.subject == row.family
+        elif row.family == "unknown":
+            assert row.answer == UNKNOWN
+            assert not scene.words
         elif row.family == "position":
             assert row.answer == scene.words[0 if "first" in row.question else -1]
         elif row.family == "contains":
@@ -88,12 +103,12 @@ def test_answers_are_the_facts_of_the_scene():
 def test_kinds():
     for row in rows():
         kind = "semantic" if row.family in SEMANTIC_FAMILIES else "acoustic"
-        assert row.kind == ("mixed" if row.family == "describe" else kind)
+        assert row.kind == ("mixed" if row.family in ("describe", "unknown") else kind)
 
 
 def test_choices_hold_the_answer_once():
     for row in ToyDataset("heldout", 2 * len(FAMILIES), seed=2, choice_share=1.0):
-        if row.family == "describe":
+        if row.family in ("describe", "unknown"):
             assert row.choices is None
             continue
         assert row.choices.count(row.answer) == 1
@@ -150,8 +165,40 @@ def test_unknown_options_raise():
 def test_no_question_about_an_unknown_fact():
     rng = np.random.default_rng(0)
     scene = SceneMaker(embedded_bank(), "train").draw(rng, "music")
-    assert set(askable(scene)) == {"contour", "mode", "tempo", "describe"}
+    assert set(askable(scene)) == {"contour", "mode", "tempo", "describe", "unknown"}
     with pytest.raises(InvalidArgumentError, match="family"):
         ask(scene, "digits", rng)
     with pytest.raises(InvalidArgumentError, match="layout"):
         ask(scene, "mode", rng, layout="table")
+
+
+def test_a_phrase_is_what_its_units_say():
+    assert len(COMMANDS) == len(set(COMMANDS))
+    assert len(COMMAND_UNITS) == 20
+    told_apart = {tuple(w for u in units for w in content_words(u)) for units in ALL_COMMANDS}
+    assert len(told_apart) == len(COMMANDS)
+    maker = SceneMaker(embedded_bank(), "heldout")
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        assert " ".join(maker.draw(rng, "command").words) in COMMANDS
+        assert " ".join(maker.draw(rng, "number").words) in NUMBERS
+        assert maker.draw(rng, "word").words[0] in WORDS
+
+
+@pytest.mark.parametrize("subject", ["other_speech", "other_sound", "other_music", "silence"])
+def test_what_is_outside_the_world_has_no_words(subject):
+    maker = SceneMaker(embedded_bank(), "heldout")
+    for seed in range(4):
+        scene = maker.draw(np.random.default_rng(seed), subject)
+        assert not scene.words
+        assert "unknown" in askable(scene)
+        record = ask(scene, "unknown", np.random.default_rng(seed), layout="mmau")
+        assert (record.answer, record.choices) == (UNKNOWN, None)
+
+
+def test_others_may_come_from_elsewhere():
+    tone = np.sin(np.arange(20_000) / 5).astype(np.float32)
+    others = {name: lambda rng: Utterance(tone, None, "a tone") for name in ("other_speech",)}
+    maker = SceneMaker(embedded_bank(), "train", others=others)
+    scene = maker.draw(np.random.default_rng(0), "other_speech")
+    assert (scene.voice, scene.sex) == ("a tone", None)

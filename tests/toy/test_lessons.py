@@ -25,7 +25,7 @@ def test_a_clip_does_not_depend_on_those_before_it(lesson: Lesson) -> None:
 def test_transcription_asks_once_for_what_is_said() -> None:
     records = ASR(range(20))
     assert len(records) == 20
-    assert {record.family for record in records} == {"digits", "command"}
+    assert {"digits", "command"} <= {record.family for record in records} <= set(ASR.families)
     assert all(record.choices is None for record in records)
 
 
@@ -41,7 +41,7 @@ def test_questions_are_of_many_families_up_to_three_a_clip() -> None:
 def test_the_curriculum_is_the_one_that_was_measured() -> None:
     """The results in the documentation are of these very questions."""
     text = "\n".join(f"{r.prompt}|{r.answer}" for lesson in (ASR, QA) for r in lesson(range(30)))
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "c65cbcd40614a19e"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "40382a49afcee581"
 
 
 def test_shares_must_sum_to_one() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dllm_audio.toy import augment, signals
+from dllm_audio.toy import augment, signals, sounds, unfamiliar
+from dllm_audio.toy.melodies import melody
 
 RATE = signals.SAMPLING_RATE
 
@@ -21,16 +22,16 @@ def bursts(signal, threshold, hold=0.06):
 
 
 @pytest.mark.parametrize("count", range(1, 6))
-@pytest.mark.parametrize("event", ["beeping", "knocking"])
+@pytest.mark.parametrize("event", ["beeping", "knocking", "clapping", "dripping", "barking"])
 def test_repeat_sounds_as_often_as_asked(event, count):
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        assert bursts(signals.repeat(rng, event, count, 3.0), 0.2) == count
+        assert bursts(sounds.repeat(rng, event, count, 3.0), 0.2) == count
 
 
 def test_length_does_not_tell_the_count():
     rng = np.random.default_rng(0)
-    lengths = {len(signals.repeat(rng, "beeping", count, 3.0)) for count in range(1, 6)}
+    lengths = {len(sounds.repeat(rng, "beeping", count, 3.0)) for count in range(1, 6)}
     assert lengths == {3 * RATE}
 
 
@@ -50,7 +51,7 @@ def fundamental(note):
 @pytest.mark.parametrize("contour", ["rising", "falling"])
 def test_slow_melodies_have_four_notes_of_a_triad(contour, mode):
     for seed in range(5):
-        signal = signals.melody(np.random.default_rng(seed), contour, mode, "slow")
+        signal = melody(np.random.default_rng(seed), contour, mode, "slow")
         notes = [fundamental(note) for note in np.array_split(signal, 4)]
         steps = 12 * np.log2(np.array(notes))
         assert np.all(np.diff(steps) > 0) == (contour == "rising")
@@ -63,15 +64,15 @@ def test_slow_melodies_have_four_notes_of_a_triad(contour, mode):
 def test_tempo_changes_the_notes_and_not_the_length():
     rng = np.random.default_rng(1)
     lengths = {
-        tempo: np.mean([len(signals.melody(rng, "rising", "major", tempo)) for _ in range(40)])
+        tempo: np.mean([len(melody(rng, "rising", "major", tempo)) for _ in range(40)])
         for tempo in ("slow", "fast")
     }
     assert lengths["slow"] == pytest.approx(lengths["fast"], rel=0.06)
 
 
-@pytest.mark.parametrize("event", signals.TEXTURES)
+@pytest.mark.parametrize("event", sounds.TEXTURES)
 def test_textures_fill_their_time(event):
-    signal = signals.TEXTURES[event](np.random.default_rng(2), 2.0)
+    signal = sounds.TEXTURES[event](np.random.default_rng(2), 2.0)
     assert len(signal) == 2 * RATE
     assert signal.dtype == np.float32
     assert np.abs(signal).max() == pytest.approx(1.0)
@@ -87,8 +88,8 @@ def power_share(signal, low, high):
 
 def test_rain_is_bright_and_wind_is_dull():
     rng = np.random.default_rng(3)
-    assert power_share(signals.rain(rng, 2.0), 1000, 8000) > 0.8
-    assert power_share(signals.wind(rng, 2.0), 0, 800) > 0.95
+    assert power_share(sounds.rain(rng, 2.0), 1000, 8000) > 0.8
+    assert power_share(sounds.wind(rng, 2.0), 0, 800) > 0.95
 
 
 def test_telephone_keeps_what_an_8_khz_recording_holds():
@@ -117,3 +118,27 @@ def test_speed_changes_length_and_pitch_alike(factor):
 def test_fast_length_is_long_enough_and_even():
     for samples in (1, 2047, 2048, 2049, 63999):
         assert samples <= signals.fast_length(samples) < samples + 2048
+
+
+@pytest.mark.parametrize("kinds", [unfamiliar.SOUNDS, unfamiliar.MUSIC], ids=["sounds", "music"])
+def test_what_is_outside_the_world_sounds_and_held_out_kinds_are_others(kinds):
+    for split in kinds.values():
+        for make in split.values():
+            signal = make(np.random.default_rng(6), 2.0)
+            assert signal.dtype == np.float32
+            assert 1.0 * RATE < len(signal) <= 2.0 * RATE + 1
+            assert np.abs(signal).max() == pytest.approx(1.0)
+    assert set(kinds["heldout"]) - set(kinds["train"])
+
+
+def test_silence_is_silent():
+    for seed in range(20):
+        signal = unfamiliar.silence(np.random.default_rng(seed), 1.0)
+        assert np.abs(signal).max() < 0.02
+
+
+@pytest.mark.parametrize("event", sounds.STROKES)
+def test_strokes_are_short_and_audible_on_a_telephone(event):
+    stroke = sounds.STROKES[event](np.random.default_rng(7))
+    assert len(stroke) <= 0.65 * RATE
+    assert power_share(stroke, 0, 4000) > 0.7

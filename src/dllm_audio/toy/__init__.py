@@ -14,7 +14,7 @@ facts), ``ask`` (words a question about a clip), ``ASR`` and ``QA`` (the lessons
 curriculum), ``HumanDigits`` (recordings of people, from a folder of your own).
 """
 
-from .bank import COMMANDS, DIGITS, SPLITS, WordBank, embedded_bank
+from .bank import SPLITS, WordBank, embedded_bank
 from .dataset import ToyDataset
 from .human import HumanDigit, HumanDigits
 from .lessons import ASR, QA, Lesson
@@ -27,8 +27,9 @@ from .questions import (
     askable,
     kind_of,
 )
-from .scenes import MAX_SECONDS, Scene, SceneMaker, Span
+from .scenes import MAX_SECONDS, Others, Scene, SceneMaker, Span, Utterance
 from .shipped import Clip, Question, clips, small_model
+from .vocabulary import COMMANDS, DIGITS, NUMBERS, UNITS, UNKNOWN, WORDS
 
 __all__ = [
     "ACOUSTIC_FAMILIES",
@@ -37,19 +38,25 @@ __all__ = [
     "DIGITS",
     "FAMILIES",
     "MAX_SECONDS",
+    "NUMBERS",
     "QA",
     "SEMANTIC_FAMILIES",
     "SPLITS",
+    "UNITS",
+    "UNKNOWN",
+    "WORDS",
     "Clip",
     "HumanDigit",
     "HumanDigits",
     "Lesson",
+    "Others",
     "Question",
     "Scene",
     "SceneMaker",
     "Span",
     "ToyDataset",
     "ToyRecord",
+    "Utterance",
     "WordBank",
     "ask",
     "askable",

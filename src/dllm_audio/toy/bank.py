@@ -1,8 +1,9 @@
 """The bank of spoken words that ships with the package.
 
-Every voice (a synthetic speaker) says the ten digits and eight commands, slowly and quickly.  A
-voice is one OGG file of about 20 s; ``index.json`` tells where each word lies.  Voices of the
-training split and held-out voices are disjoint.  ``examples/tiny/make_bank.py`` made the bank.
+Every voice (a synthetic speaker) says every unit of the vocabulary, slowly and quickly, and a few
+sentences of other words.  A voice is one OGG file; ``index.json`` tells where each unit lies.
+Voices of the training split and held-out voices are disjoint.  ``examples/tiny/make_bank.py`` made
+the bank.
 """
 
 from __future__ import annotations
@@ -19,24 +20,13 @@ from dllm_audio.files import read_json
 
 from .shipped import ASSETS
 
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-COMMANDS = (
-    "go",
-    "stop",
-    "turn left",
-    "turn right",
-    "open the door",
-    "play music",
-    "call home",
-    "lights off",
-)
 SPLITS = ("train", "heldout")
 SEXES = ("male", "female")
 
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """One word as one voice says it: float32 ``[T]`` and whether it was read slowly."""
+    """One unit as one voice says it: float32 ``[T]`` and whether it was read slowly."""
 
     waveform: np.ndarray
     text: str
@@ -88,12 +78,17 @@ class WordBank:
         return self._entry(voice)["sex"]
 
     def word(self, voice: str, text: str, *, slow: bool) -> SpokenWord:
-        """One spoken word, peak about 0.5, silence trimmed."""
+        """One of the ``UNITS`` as it is spoken, peak about 0.5, silence trimmed."""
         entry = self._entry(voice)
         if text not in entry["clips"]:
             raise InvalidArgumentError("text", f"one of {tuple(entry['clips'])}", text)
         start, end = entry["clips"][text][0 if slow else 1]
         return SpokenWord(self._waveform(voice)[start:end], text, voice, entry["sex"], slow)
+
+    def sentences(self, voice: str) -> list[np.ndarray]:
+        """Sentences of words outside the toy world; maybe none."""
+        spans = self._entry(voice).get("sentences", ())
+        return [self._waveform(voice)[start:end] for start, end in spans]
 
     def _entry(self, voice: str) -> dict:
         if voice not in self._voices:

@@ -14,20 +14,24 @@ from .phrasing import CHOICE_LAYOUTS
 from .questions import FAMILIES, ToyRecord, ask, askable, kind_of
 from .scenes import Scene, SceneMaker
 
+_SPEECH = ("digits", "command", "number", "word")
 _SUBJECTS = {
     "digits": ("digits",),
     "position": ("digits",),
     "contains": ("digits",),
     "command": ("command",),
-    "speaker": ("digits", "command"),
-    "rate": ("digits", "command"),
-    "noise": ("digits", "command"),
-    "event": ("sound", "sound", "digits", "command"),
+    "number": ("number",),
+    "word": ("word",),
+    "speaker": (*_SPEECH, "other_speech"),
+    "rate": _SPEECH,
+    "noise": _SPEECH,
+    "event": ("sound", "sound", *_SPEECH),
     "count": ("sound",),
     "contour": ("music",),
     "mode": ("music",),
     "tempo": ("music",),
     "describe": ("digits", "sound", "music"),
+    "unknown": ("other_speech", "other_speech", "other_sound", "other_music", "silence"),
 }
 
 
@@ -50,11 +54,11 @@ class ToyDataset(Sequence[ToyRecord]):
         InvalidArgumentError: an unknown split, family or layout, or a negative size or seed.
 
     Example:
-        >>> data = ToyDataset("heldout", size=13, seed=1)
+        >>> data = ToyDataset("heldout", size=16, seed=1)
         >>> data[0].family, data[0].question, data[0].answer  # doctest: +SKIP
         ('digits', 'What is said?', 'four one')
         >>> data[0].waveform.dtype.name, len(data)
-        ('float32', 13)
+        ('float32', 16)
     """
 
     def __init__(

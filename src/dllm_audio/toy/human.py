@@ -17,8 +17,8 @@ import numpy as np
 from dllm_audio.audio import load_audio
 from dllm_audio.errors import DataError, InvalidArgumentError
 
-from .bank import DIGITS
 from .signals import SAMPLING_RATE
+from .vocabulary import DIGITS
 
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[^_]+)_(?P<index>[0-9]+)\.wav")
 

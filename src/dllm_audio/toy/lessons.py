@@ -67,12 +67,28 @@ def _draw(rng: np.random.Generator, shares: dict[T, float]) -> T:
 
 
 # Transcription: speech, the words of it, nothing else.
-ASR = Lesson("asr", 0, {"digits": 5 / 6, "command": 1 / 6}, families=("digits", "command"))
+ASR = Lesson(
+    "asr",
+    0,
+    {"digits": 2 / 3, "command": 1 / 6, "number": 1 / 12, "word": 1 / 12},
+    families=("digits", "command", "number", "word"),
+)
 # Understanding: speech, sounds and music; what is said and how it sounds.
 QA = Lesson(
     "qa",
     1,
-    {"digits": 0.5, "command": 0.1, "sound": 0.19, "music": 0.21},
+    {
+        "digits": 0.35,
+        "command": 0.1,
+        "number": 0.03,
+        "word": 0.03,
+        "sound": 0.17,
+        "music": 0.18,
+        "other_speech": 0.08,
+        "other_sound": 0.03,
+        "other_music": 0.02,
+        "silence": 0.01,
+    },
     questions=3,
     layouts={None: 0.75, "plain": 0.15, "mmau": 0.1},
 )

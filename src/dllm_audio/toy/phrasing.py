@@ -46,6 +46,18 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "What should be done?",
         "What does the speaker want?",
     ),
+    "number": (
+        *TRANSCRIBE,
+        "What number is said?",
+        "Which number do you hear?",
+        "Name the number.",
+    ),
+    "word": (
+        *TRANSCRIBE,
+        "Which word is said?",
+        "What word do you hear?",
+        "Name the word.",
+    ),
     "speaker": (
         "Is the speaker a man or a woman?",
         "Who is speaking, a man or a woman?",
@@ -102,6 +114,22 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "What do you hear?",
         "What is going on in the audio?",
     ),
+}
+
+
+def _asked_of(*families: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for family in families for text in PHRASINGS[family]))
+
+
+# What is asked of clips that hold nothing this world knows, by their subject.
+UNKNOWN_PHRASINGS: dict[str, tuple[str, ...]] = {
+    "other_speech": _asked_of("command", "number", "word", "describe"),
+    "other_sound": _asked_of("event", "describe"),
+    "other_music": _asked_of("event", "describe"),
+    "silence": _asked_of("event", "word", "command", "describe"),
+    # There nothing is said.
+    "sound": TRANSCRIBE,
+    "music": TRANSCRIBE,
 }
 
 # Layouts of multiple-choice prompts: our own, and that of the MMAU benchmark.

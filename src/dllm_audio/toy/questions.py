@@ -10,12 +10,13 @@ from numpy.random import Generator
 
 from dllm_audio.errors import InvalidArgumentError
 
-from .bank import COMMANDS, DIGITS
-from .phrasing import CHOICE_LAYOUTS, LETTERS, PHRASINGS, lay_out_choices
+from .phrasing import CHOICE_LAYOUTS, LETTERS, PHRASINGS, UNKNOWN_PHRASINGS, lay_out_choices
 from .scenes import Scene
-from .signals import EVENTS, SAMPLING_RATE
+from .signals import SAMPLING_RATE
+from .sounds import EVENTS
+from .vocabulary import COMMANDS, DIGITS, NUMBERS, UNKNOWN, WORDS
 
-SEMANTIC_FAMILIES = ("digits", "position", "contains", "command")
+SEMANTIC_FAMILIES = ("digits", "position", "contains", "command", "number", "word")
 ACOUSTIC_FAMILIES = (
     "speaker",
     "rate",
@@ -26,7 +27,7 @@ ACOUSTIC_FAMILIES = (
     "mode",
     "tempo",
 )
-FAMILIES = (*SEMANTIC_FAMILIES, *ACOUSTIC_FAMILIES, "describe")
+FAMILIES = (*SEMANTIC_FAMILIES, *ACOUSTIC_FAMILIES, "describe", "unknown")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class ToyRecord:
             the text of one of them.
         choices: texts in letter order, or None for a free-form question.
         family: one of ``FAMILIES``.
-        kind: ``semantic`` (what is said), ``acoustic`` (how it sounds) or ``mixed`` (both).
+        kind: ``semantic`` (what is said), ``acoustic`` (how it sounds) or ``mixed`` (both, or
+            nothing that this world knows).
         split: ``train`` or ``heldout``.
         scene: all facts of the clip.
     """
@@ -88,6 +90,8 @@ def askable(scene: Scene) -> tuple[str, ...]:
         "position": scene.subject == "digits" and len(scene.words) > 1,
         "contains": scene.subject == "digits",
         "command": scene.subject == "command",
+        "number": scene.subject == "number",
+        "word": scene.subject == "word",
         "speaker": scene.sex is not None,
         "rate": scene.rate is not None,
         "noise": scene.noise is not None,
@@ -97,6 +101,7 @@ def askable(scene: Scene) -> tuple[str, ...]:
         "mode": scene.mode is not None,
         "tempo": scene.tempo is not None,
         "describe": None not in (scene.sex, scene.rate) or scene.subject in ("sound", "music"),
+        "unknown": scene.subject in UNKNOWN_PHRASINGS,
     }
     return tuple(family for family in FAMILIES if known[family])
 
@@ -126,7 +131,7 @@ def ask(
     if layout is not None and layout not in CHOICE_LAYOUTS:
         raise InvalidArgumentError("layout", f"one of {tuple(CHOICE_LAYOUTS)} or None", layout)
     fact = _FACTS[family](scene, rng)
-    phrasings = PHRASINGS[family]
+    phrasings = PHRASINGS.get(family) or UNKNOWN_PHRASINGS[scene.subject]
     if family == "digits" and len(scene.words) > 1:
         phrasings = phrasings[:-1]  # the last one asks for a single digit
     question = phrasings[int(rng.integers(len(phrasings)))].format(x=fact.subject)
@@ -180,8 +185,16 @@ def _one_of(attribute: str, options: tuple[str, ...]) -> Callable[[Scene, Genera
     return fact
 
 
-def _command(scene: Scene, rng: Generator) -> _Fact:
-    return _Fact(scene.words[0], others=_without(COMMANDS, scene.words[0]))
+def _one_said(options: tuple[str, ...]) -> Callable[[Scene, Generator], _Fact]:
+    def fact(scene: Scene, rng: Generator) -> _Fact:
+        said = " ".join(scene.words)
+        return _Fact(said, others=_without(options, said))
+
+    return fact
+
+
+def _unknown(scene: Scene, rng: Generator) -> _Fact:
+    return _Fact(UNKNOWN)
 
 
 def _count(scene: Scene, rng: Generator) -> _Fact:
@@ -206,7 +219,9 @@ _FACTS: dict[str, Callable[[Scene, Generator], _Fact]] = {
     "digits": _digits,
     "position": _position,
     "contains": _contains,
-    "command": _command,
+    "command": _one_said(COMMANDS),
+    "number": _one_said(NUMBERS),
+    "word": _one_said(WORDS),
     "speaker": _one_of("sex", ("man", "woman")),
     "rate": _one_of("rate", ("slowly", "quickly")),
     "noise": _one_of("noise", ("clean", "noisy")),
@@ -216,4 +231,5 @@ _FACTS: dict[str, Callable[[Scene, Generator], _Fact]] = {
     "mode": _one_of("mode", ("major", "minor")),
     "tempo": _one_of("tempo", ("slow", "fast")),
     "describe": _describe,
+    "unknown": _unknown,
 }

@@ -7,20 +7,22 @@ None, and no question asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.random import Generator
 
-from . import augment, signals
-from .bank import COMMANDS, DIGITS, SEXES, WordBank
+from . import augment, sounds, unfamiliar
+from .bank import SEXES, WordBank
 from .human import HumanDigits
+from .melodies import melody
 from .signals import SAMPLING_RATE
+from .vocabulary import COMMAND_UNITS, DIGITS, NUMBER_UNITS, WORDS
 
 MAX_SECONDS = 4.0
-MAX_DIGITS = 5
+MAX_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,68 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Utterance:
+    """Sound of any length whose content nobody asks for.
+
+    Attributes:
+        waveform: float32 ``[T]``, 16 kHz.
+        sex: ``man`` or ``woman``, where somebody speaks and it is known.
+        voice: name of the speaker, or of the kind of sound.
+    """
+
+    waveform: np.ndarray = field(repr=False)
+    sex: str | None
+    voice: str
+
+
+class Others(Protocol):
+    """Where sound comes from that lies outside the toy world."""
+
+    def __call__(self, rng: Generator) -> Utterance:
+        """Draw some."""
+
+
+class BankSentences:
+    """The sentences that the voices of a bank say besides their words.
+
+    Args:
+        bank: of spoken words.
+        split: whose voices speak.
+    """
+
+    def __init__(self, bank: WordBank, split: str) -> None:
+        self._bank, self._voices = bank, {sex: bank.voices(split, sex) for sex in SEXES}
+
+    def __call__(self, rng: Generator) -> Utterance:
+        """One sentence of one voice."""
+        sex = SEXES[int(rng.integers(2))]
+        voice = _choice(rng, self._voices[sex])
+        sentences = self._bank.sentences(voice)
+        said = sentences[int(rng.integers(len(sentences)))]
+        return Utterance(said, "man" if sex == "male" else "woman", voice)
+
+
+class Synthesized:
+    """Sounds or music of some kinds, each as likely as the others."""
+
+    def __init__(self, kinds: dict[str, unfamiliar.Kind]) -> None:
+        self._kinds = kinds
+
+    def __call__(self, rng: Generator) -> Utterance:
+        """One of them."""
+        kind = _choice(rng, tuple(self._kinds))
+        return Utterance(self._kinds[kind](rng, rng.uniform(1.6, 3.8)), None, kind)
+
+
+@dataclass(frozen=True)
 class Scene:
     """One clip and its facts.
 
     Attributes:
         waveform: float32 ``[T]``, 16 kHz, at most 4 s.
-        subject: ``digits``, ``command``, ``sound`` or ``music``.
-        words: what is said; digits one by one, a command as one entry.
+        subject: ``digits``, ``number``, ``word``, ``command``, ``sound`` or ``music``; or what this
+            world has no name for: ``other_speech``, ``other_sound``, ``other_music``, ``silence``.
+        words: what is said, in units of the vocabulary: digits one by one, ``forty`` and ``two``.
         spans: where each of them is said.
         sex: ``man`` or ``woman``.
         rate: ``slowly`` or ``quickly``: how fast single words are articulated.  Pauses are drawn
@@ -77,6 +134,8 @@ class SceneMaker:
             strongly than any held-out one.
         human: recordings to mix in, if any.
         human_share: how many of the spoken digit clips a person speaks.
+        others: where ``other_speech``, ``other_sound`` and ``other_music`` come from; what is not
+            given comes from the bank's sentences and :mod:`.unfamiliar`.
 
     Example:
         >>> maker = SceneMaker(embedded_bank(), "heldout")  # doctest: +SKIP
@@ -90,33 +149,54 @@ class SceneMaker:
         split: str,
         human: HumanDigits | None = None,
         human_share: float = 0.6,
+        others: Mapping[str, Others] | None = None,
     ) -> None:
-        self.bank, self.human = bank, human
+        self.bank, self.split, self.human = bank, split, human
         self.human_share = human_share if human is not None else 0.0
         # Strong perturbations teach words better, but they leave sex and rate in doubt.
         self._strong_share = 0.35 if split == "train" else 0.0
         self._voices = {sex: bank.voices(split, sex) for sex in SEXES}
         self._subjects: dict[str, Callable[[Generator], Scene]] = {
             "digits": self._digits,
+            "number": self._number,
+            "word": self._word,
             "command": self._command,
             "sound": self._sound,
             "music": self._music,
+            "other_speech": self._other_speech,
+            "other_sound": self._other_sound,
+            "other_music": self._other_music,
+            "silence": self._silence,
+        }
+        self._others: dict[str, Others] = {
+            "other_speech": BankSentences(bank, split),
+            "other_sound": Synthesized(unfamiliar.SOUNDS[split]),
+            "other_music": Synthesized(unfamiliar.MUSIC[split]),
+            **(others or {}),
         }
 
     def draw(self, rng: Generator, subject: str) -> Scene:
-        """One scene about ``digits``, a ``command``, a ``sound`` or ``music``."""
+        """One scene about a subject (see :class:`Scene`)."""
         return self._subjects[subject](rng)
 
     def _digits(self, rng: Generator) -> Scene:
         if rng.random() < self.human_share:
             return self._human_digits(rng)
         count = 1 if rng.random() < 0.25 else int(rng.integers(2, MAX_DIGITS + 1))
-        return self._spoken(rng, tuple(DIGITS[int(i)] for i in rng.integers(0, 10, count)))
+        said = tuple(DIGITS[int(i)] for i in rng.integers(0, 10, count))
+        return self._spoken(rng, "digits", said)
+
+    def _number(self, rng: Generator) -> Scene:
+        return self._spoken(rng, "number", NUMBER_UNITS[int(rng.integers(len(NUMBER_UNITS)))])
+
+    def _word(self, rng: Generator) -> Scene:
+        return self._spoken(rng, "word", (_choice(rng, WORDS),))
 
     def _command(self, rng: Generator) -> Scene:
-        return self._spoken(rng, (COMMANDS[int(rng.integers(len(COMMANDS)))],))
+        filled = COMMAND_UNITS[int(rng.integers(len(COMMAND_UNITS)))]
+        return self._spoken(rng, "command", filled[int(rng.integers(len(filled)))])
 
-    def _spoken(self, rng: Generator, words: tuple[str, ...]) -> Scene:
+    def _spoken(self, rng: Generator, subject: str, words: tuple[str, ...]) -> Scene:
         sex = SEXES[int(rng.integers(2))]
         voice = _choice(rng, self._voices[sex])
         slow = bool(rng.random() < 0.5)
@@ -125,14 +205,17 @@ class SceneMaker:
         takes = [self.bank.word(voice, word, slow=slow).waveform for word in words]
         slots = [len(self.bank.word(voice, word, slow=True).waveform) for word in words]
         takes = [augment.change_speed(take, speed) for take in takes]
-        room = None if strong else [int(slot / speed) for slot in slots]
-        clip, spans = _lay_out(rng, words, takes, room)
+        # The words of one phrase follow one another closely.
+        phrase = subject != "digits" and len(words) > 1
+        room = None if strong or phrase else [int(slot / speed) for slot in slots]
+        clip, spans = _lay_out(rng, words, takes, room, pauses=(-0.03, 0.06) if phrase else None)
         facts = {
             "sex": None if strong else ("man" if sex == "male" else "woman"),
             "rate": None if strong else ("slowly" if slow else "quickly"),
         }
         clip = augment.channel(rng, clip, strong)
-        return self._with_background(rng, clip, words, spans, {**facts, "voice": voice})
+        facts["voice"] = voice
+        return self._with_background(rng, Scene(clip, subject, words, spans, **facts))
 
     def _human_digits(self, rng: Generator) -> Scene:
         if self.human is None:
@@ -146,7 +229,7 @@ class SceneMaker:
                 words.append(DIGITS[int(index)])
                 takes.append(augment.change_speed(take, rng.uniform(0.78, 1.25)))
         if not words:
-            return self._spoken(rng, (DIGITS[0],))
+            return self._spoken(rng, "digits", (DIGITS[0],))
         clip, spans = _lay_out(rng, tuple(words), takes, None)
         clip = augment.channel(rng, clip, strong=True)
         if rng.random() < 0.5:
@@ -155,15 +238,9 @@ class SceneMaker:
         clip = augment.set_level(rng, clip)
         return Scene(clip, "digits", texts, spans, voice=speaker)
 
-    def _with_background(
-        self,
-        rng: Generator,
-        clip: np.ndarray,
-        words: tuple[str, ...],
-        spans: tuple[Span, ...],
-        facts: dict[str, Any],
-    ) -> Scene:
-        noise = event = None
+    def _with_background(self, rng: Generator, scene: Scene) -> Scene:
+        """The same scene among noise or before a sound, or neither, at any level."""
+        clip, noise, event = scene.waveform, None, None
         draw = rng.random()
         if draw < 0.35:
             noise = "clean"
@@ -172,16 +249,40 @@ class SceneMaker:
         elif draw < 0.8:
             clip = augment.add_noise(rng, clip, rng.uniform(18, 30))
         else:
-            event = _choice(rng, signals.EVENTS)
+            event = _choice(rng, sounds.EVENTS)
             clip = augment.mix(clip, _event(rng, event, len(clip)), rng.uniform(4, 10))
-        subject = "command" if words[0] in COMMANDS else "digits"
         clip = augment.set_level(rng, clip)
-        texts = tuple(span.text for span in spans)
-        return Scene(clip, subject, texts, spans, noise=noise, event=event, **facts)
+        said = tuple(span.text for span in scene.spans)
+        return replace(scene, waveform=clip, words=said, noise=noise, event=event)
+
+    def _other_speech(self, rng: Generator) -> Scene:
+        said = self._others["other_speech"](rng)
+        clip = augment.change_speed(said.waveform, rng.uniform(0.9, 1.1))
+        clip = np.concatenate([_pause(rng, 0, 0.3), _piece(rng, clip, 3.4), _pause(rng, 0, 0.3)])
+        strong = bool(rng.random() < max(self._strong_share, 0.2))
+        clip = augment.channel(rng, clip, strong)
+        sex = None if strong else said.sex
+        scene = Scene(clip, "other_speech", sex=sex, voice=said.voice)
+        return self._with_background(rng, scene)
+
+    def _other_sound(self, rng: Generator) -> Scene:
+        return self._unfamiliar(rng, "other_sound")
+
+    def _other_music(self, rng: Generator) -> Scene:
+        return self._unfamiliar(rng, "other_music")
+
+    def _unfamiliar(self, rng: Generator, subject: str) -> Scene:
+        clip = _piece(rng, self._others[subject](rng).waveform, 3.8)
+        if rng.random() < 0.4:
+            clip = augment.add_noise(rng, clip, rng.uniform(15, 35))
+        return Scene(augment.set_level(rng, augment.channel(rng, clip, strong=False)), subject)
+
+    def _silence(self, rng: Generator) -> Scene:
+        return Scene(unfamiliar.silence(rng, rng.uniform(0.5, MAX_SECONDS)), "silence")
 
     def _sound(self, rng: Generator) -> Scene:
         counted = rng.random() < 0.55
-        event = _choice(rng, tuple(signals.STROKES) if counted else tuple(signals.TEXTURES))
+        event = _choice(rng, tuple(sounds.STROKES) if counted else tuple(sounds.TEXTURES))
         count = int(rng.integers(1, 6)) if counted else None
         length = int(rng.uniform(2.6, 3.6) * SAMPLING_RATE)
         clip = _event(rng, event, length, count)
@@ -193,8 +294,8 @@ class SceneMaker:
         contour = _choice(rng, ("rising", "falling"))
         mode = _choice(rng, ("major", "minor"))
         tempo = _choice(rng, ("slow", "fast"))
-        clip = signals.melody(rng, contour, mode, tempo)
-        clip = np.concatenate([_silence(rng, 0.05, 0.5), clip, _silence(rng, 0.05, 0.8)])
+        clip = melody(rng, contour, mode, tempo)
+        clip = np.concatenate([_pause(rng, 0.05, 0.5), clip, _pause(rng, 0.05, 0.8)])
         if rng.random() < 0.4:
             clip = augment.add_noise(rng, clip, rng.uniform(20, 35))
         clip = augment.set_level(rng, clip)
@@ -203,10 +304,10 @@ class SceneMaker:
 
 def _event(rng: Generator, event: str, samples: int, count: int | None = None) -> np.ndarray:
     duration = samples / SAMPLING_RATE
-    if event in signals.TEXTURES:
-        return signals.TEXTURES[event](rng, duration)
+    if event in sounds.TEXTURES:
+        return sounds.TEXTURES[event](rng, duration)
     count = count or max(1, min(5, round(duration * rng.uniform(1.0, 1.6))))
-    return signals.repeat(rng, event, count, duration)
+    return sounds.repeat(rng, event, count, duration)
 
 
 def _lay_out(
@@ -214,13 +315,16 @@ def _lay_out(
     words: tuple[str, ...],
     takes: list[np.ndarray],
     room: list[int] | None,
+    pauses: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, tuple[Span, ...]]:
     """Put words one after another, each at a random place of its ``room`` (None: close together).
 
-    Words that would lie beyond the window are left out.
+    Words that would lie beyond the window are left out.  ``pauses``: between words, in seconds.
     """
     limit = int(MAX_SECONDS * SAMPLING_RATE)
     clip = np.zeros(limit, np.float32)
+    if pauses is None:
+        pauses = (0.02, 0.16) if room else (-0.04, 0.2)
     position = int(rng.uniform(0, 0.35 if len(words) < 4 else 0.12) * SAMPLING_RATE)
     spans: list[Span] = []
     end = position
@@ -233,13 +337,19 @@ def _lay_out(
         clip[start : start + len(take)] += take * rng.uniform(0.75, 1.0)
         spans.append(Span(word, start / SAMPLING_RATE, (start + len(take)) / SAMPLING_RATE))
         end = max(position + slot, start + len(take))
-        pause = rng.uniform(0.02, 0.16) if room else rng.uniform(-0.04, 0.2)
-        position = max(end + int(pause * SAMPLING_RATE), 0)
+        position = max(end + int(rng.uniform(*pauses) * SAMPLING_RATE), 0)
     tail = int(rng.uniform(0, 0.35) * SAMPLING_RATE)
     return clip[: max(end + tail, SAMPLING_RATE // 10)], tuple(spans)
 
 
-def _silence(rng: Generator, low: float, high: float) -> np.ndarray:
+def _piece(rng: Generator, clip: np.ndarray, longest: float) -> np.ndarray:
+    """Some seconds out of a clip, all of it where it is short enough."""
+    samples = int(rng.uniform(0.6, 1.0) * longest * SAMPLING_RATE)
+    start = int(rng.uniform(0, max(len(clip) - samples, 0)))
+    return clip[start : start + samples]
+
+
+def _pause(rng: Generator, low: float, high: float) -> np.ndarray:
     return np.zeros(int(rng.uniform(low, high) * SAMPLING_RATE), np.float32)
 
 

@@ -9,6 +9,7 @@ from ..files import current_folder, read_json, replace_files  # also their old p
 from .files import check_inside, find_weight_files
 from .filling import load_weights, shorten
 from .hub import SNAPSHOT_PATTERNS, resolve_directory
+from .packing import is_packed, packed, unpacked
 from .pickles import check_tensors, read_pickle
 from .placing import check_hub_options, load_through_transformers, single_device
 from .settling import restore_buffers, retie
@@ -23,9 +24,11 @@ __all__ = [
     "check_tensors",
     "current_folder",
     "find_weight_files",
+    "is_packed",
     "iter_weights",
     "load_through_transformers",
     "load_weights",
+    "packed",
     "read_json",
     "read_pickle",
     "replace_files",
@@ -35,5 +38,6 @@ __all__ = [
     "shorten",
     "single_device",
     "stored",
+    "unpacked",
     "weight_shapes",
 ]
