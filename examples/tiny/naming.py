@@ -15,7 +15,7 @@ from labels import (
     PAUSE,
     SLOT_WORDS,
     fact_labels,
-    fact_losses,
+    facts_loss,
     slot_labels,
     word_of,
 )
@@ -72,8 +72,7 @@ class Naming:
             name: self._likeness(embeds[:, :NUM_QUERIES], ids).logsumexp(dim=1)
             for name, ids in self._facts.items()
         }
-        losses = fact_losses(likeness, fact_labels(scenes))
-        return losses.sum() / max(len(losses), 1), words
+        return facts_loss(likeness, fact_labels(scenes)), words
 
     def _likeness(self, embeds: Tensor, ids: Tensor) -> Tensor:
         """``[B, S, W]`` logits of words."""

@@ -31,7 +31,7 @@ from dllm_audio.toy import Scene, ToyRecord, ask, askable
 SAMPLER = CachedParallelSampler(RESPONSE_LENGTH, RESPONSE_LENGTH, Threshold(0.9))
 QUESTIONS_PER_CLIP = 2
 CLIPS_PER_STEP = {"naming": 24, "joint": 16}
-NAMING_WEIGHT = 0.3
+NAMING_WEIGHT = 0.7
 # Sequences need many looks, and so do facts that only some clips have.
 FAMILY_WEIGHTS = {
     "digits": 4.0,

@@ -87,12 +87,12 @@ def clips() -> tuple[Clip, ...]:
 
 
 def small_model(dtype: torch.dtype | None = None) -> AudioDiffusionLM:
-    """The model of 3 million parameters that ships with the package, ready to answer.
+    """The model that ships with the package, ready to answer: Whisper-base's encoder, small parts.
 
     Each call loads it anew, so that it may be changed.
 
     Args:
-        dtype: of the weights; None: as they were trained, float32.
+        dtype: of the weights; None: float32.
 
     Example:
         >>> from dllm_audio import toy
