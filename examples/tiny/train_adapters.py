@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--whisper", default="openai/whisper-base", help="folder or hub id")
-    parser.add_argument("--naming-steps", type=int, default=1200)
-    parser.add_argument("--joint-steps", type=int, default=1500, help="0: naming alone")
+    parser.add_argument("--naming-steps", type=int, default=1600)
+    parser.add_argument("--joint-steps", type=int, default=1350, help="0: naming alone")
     parser.add_argument("--semantic-only", action="store_true")
     args = parser.parse_args()
     acoustic = not args.semantic_only

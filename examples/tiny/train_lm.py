@@ -142,7 +142,7 @@ def text_of(tokenizer: PreTrainedTokenizerFast, template: ChatTemplate, tokens: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=4500)
     args = parser.parse_args()
     train_lm(make_tokenizer(args.run / "tokenizer"), args.run, args.steps)
 
