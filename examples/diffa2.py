@@ -77,7 +77,7 @@ def main() -> None:
         tokenizer = AutoTokenizer.from_pretrained(args.llada)
         model = diffa2(WhisperEncoder.from_pretrained(args.whisper), backbone, tokenizer)
     else:
-        small, sizes = toy.small_model(), {"taps": (1, 2, 3), "queries": 16, "inner": 256}
+        small, sizes = toy.small_model(), {"taps": (1, 2, 3), "queries": 16, "inner": 512}
         model = diffa2(small.encoder, small.backbone, small.tokenizer, **sizes)
         model.adapter.load_state_dict(small.adapter.state_dict())
     merge_lora(model.backbone)  # an answer needs no factors beside the weights

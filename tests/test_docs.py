@@ -71,7 +71,7 @@ def test_the_first_program_of_the_readme_runs(capsys: pytest.CaptureFixture[str]
     program = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0]
     assert len(program.splitlines()) <= 10
     exec(compile(program, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "['three seven five six', 'beeping'] 2\n"
+    assert capsys.readouterr().out == "['three seven five six', 'beeping'] 3\n"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -66,8 +66,8 @@ class AudioDiffusionLM(PreTrainedModel):
     Example:
         >>> from dllm_audio.toy import clips, small_model
         >>> model = small_model()
-        >>> model.generate(audio=[clips()[0].path], prompts=["Which sound do you hear?"]).texts
-        ['beeping']
+        >>> model.generate(audio=[clips()[0].path], prompts=["What is said?"]).texts
+        ['three seven five six']
     """
 
     config_class = AudioDiffusionConfig

@@ -39,13 +39,13 @@ class AudioDiffusionProcessor(ProcessorMixin):
         >>> from dllm_audio.toy import clips, small_model
         >>> model = small_model()
         >>> clip = {"type": "audio", "path": clips()[0].path}
-        >>> question = {"type": "text", "text": "Which sound do you hear?"}
+        >>> question = {"type": "text", "text": "What is said?"}
         >>> inputs = model.processor.apply_chat_template(
         ...     [{"role": "user", "content": [clip, question]}], tokenize=True, return_dict=True)
         >>> sorted(inputs)
         ['attention_mask', 'audio_lengths', 'audio_rows', 'audio_start', 'input_ids', 'waveforms']
         >>> model.generate(**inputs).texts
-        ['beeping']
+        ['three seven five six']
     """
 
     def __init__(

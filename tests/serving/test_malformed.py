@@ -70,7 +70,7 @@ def turn(**changes: Any) -> dict[str, Any]:
         ({**GOOD, "max_tokens": 1024}, "gen_length"),
         ({**GOOD, "sampler": "no such"}, "sampler"),
         ({**GOOD, "sampler": {"gen_length": 2**20, "steps": 1}}, "sampler.gen_length"),
-        ({**GOOD, "sampler": {"gen_length": 8, "steps": 4, "end_token_ids": [640]}},
+        ({**GOOD, "sampler": {"gen_length": 8, "steps": 4, "end_token_ids": [100_000]}},
          "sampler.end_token_ids"),
         ({**turn(), "sampler": {"gen_length": 8, "steps": 8, "guidance": {
             "scale": 1, "unconditional": "audio"}}}, "unconditional"),

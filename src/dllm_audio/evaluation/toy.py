@@ -65,7 +65,7 @@ def toy_source(size: int = TOY_SIZE, seed: int = 1) -> Source:
     """Multiple-choice questions about generated clips of held-out voices, in MMAU's fields.
 
     Args:
-        size: number of rows; the twelve families of questions take turns.
+        size: number of rows; the families of questions that have choices take turns.
         seed: fixes every row.
 
     Raises:
