@@ -209,13 +209,11 @@ class SceneMaker:
         phrase = subject != "digits" and len(words) > 1
         room = None if strong or phrase else [int(slot / speed) for slot in slots]
         clip, spans = _lay_out(rng, words, takes, room, pauses=(-0.03, 0.06) if phrase else None)
-        facts = {
-            "sex": None if strong else ("man" if sex == "male" else "woman"),
-            "rate": None if strong else ("slowly" if slow else "quickly"),
-        }
-        clip = augment.channel(rng, clip, strong)
-        facts["voice"] = voice
-        return self._with_background(rng, Scene(clip, subject, words, spans, **facts))
+        scene = Scene(augment.channel(rng, clip, strong), subject, words, spans, voice=voice)
+        if not strong:
+            kind, rate = "man" if sex == "male" else "woman", "slowly" if slow else "quickly"
+            scene = replace(scene, sex=kind, rate=rate)
+        return self._with_background(rng, scene)
 
     def _human_digits(self, rng: Generator) -> Scene:
         if self.human is None:

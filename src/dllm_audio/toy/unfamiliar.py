@@ -69,7 +69,8 @@ def mosquito(rng: Generator, duration: float) -> Signal:
     time = seconds(duration)
     waver = 1 + 0.08 * np.sin(2 * np.pi * rng.uniform(3, 7) * time) * np.sin(2 * np.pi * 0.7 * time)
     phase = np.cumsum(rng.uniform(380, 700) * waver) / SAMPLING_RATE
-    return normalize(sum(np.sin(2 * np.pi * n * phase) / n for n in range(1, 6)))
+    overtones = [np.sin(2 * np.pi * n * phase) / n for n in range(1, 6)]
+    return normalize(sum(overtones, np.zeros_like(phase)))
 
 
 def horn(rng: Generator, duration: float) -> Signal:
