@@ -422,6 +422,7 @@ def test_resolve_directory(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"nothing-at-all-here: .*pass a local directory"):
         resolve_directory("no-one/nothing-at-all-here")
     (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)  # whatever lies beside the repository
     for bad in (tmp_path / "missing", "a/b/c", "../x", "", "a b", tmp_path / "file"):
         with pytest.raises(CheckpointError, match="expected a directory or a hub id"):
             resolve_directory(bad)
