@@ -22,10 +22,10 @@ from other_texts import draw_text
 from voices import RECORDED, VARIANTS, Voice, draw_voice, read, trim
 
 from dllm_audio.toy import Utterance
+from dllm_audio.toy.bank import SEXES
 
 LANGUAGES = ("fr", "de", "es", "it", "pt", "ru", "nl", "pl", "sv", "tr", "hi", "cmn", "el", "fi")
 LEFT_OUT = {"digits", "letters", "phonetic", "silence"}  # may sound like words of the world
-SEXES = {"male": "man", "female": "woman"}
 
 
 class Synthesizers:
@@ -46,7 +46,7 @@ class Synthesizers:
         if self._flite and draws.random() < 0.15:
             voice, rate = draws.choice(self._flite), draws.uniform(0.8, 1.2)
         else:
-            sex = draws.choice(("male", "female"))
+            sex = draws.choice(tuple(SEXES))
             index = draws.randrange(len(VARIANTS[self._split, sex]))
             voice = draw_voice(draws, self._split, sex, index, f"espeak {sex} {index}")
             rate = draws.uniform(120, 260)

@@ -21,7 +21,7 @@ from dllm_audio.files import read_json
 from .shipped import ASSETS
 
 SPLITS = ("train", "heldout")
-SEXES = ("male", "female")
+SEXES = {"male": "man", "female": "woman"}  # of a voice, and what answers call it
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class WordBank:
         if split not in SPLITS:
             raise InvalidArgumentError("split", f"one of {SPLITS}", split)
         if sex is not None and sex not in SEXES:
-            raise InvalidArgumentError("sex", f"one of {SEXES} or None", sex)
+            raise InvalidArgumentError("sex", f"one of {tuple(SEXES)} or None", sex)
         return [
             name
             for name, voice in self._voices.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -65,15 +66,14 @@ class BankSentences:
     """
 
     def __init__(self, bank: WordBank, split: str) -> None:
-        self._bank, self._voices = bank, {sex: bank.voices(split, sex) for sex in SEXES}
+        self._bank, self._voices = bank, _voices(bank, split)
 
     def __call__(self, rng: Generator) -> Utterance:
         """One sentence of one voice."""
-        sex = SEXES[int(rng.integers(2))]
-        voice = _choice(rng, self._voices[sex])
+        sex, voice = _speaker(rng, self._voices)
         sentences = self._bank.sentences(voice)
         said = sentences[int(rng.integers(len(sentences)))]
-        return Utterance(said, "man" if sex == "male" else "woman", voice)
+        return Utterance(said, sex, voice)
 
 
 class Synthesized:
@@ -155,7 +155,7 @@ class SceneMaker:
         self.human_share = human_share if human is not None else 0.0
         # Strong perturbations teach words better, but they leave sex and rate in doubt.
         self._strong_share = 0.35 if split == "train" else 0.0
-        self._voices = {sex: bank.voices(split, sex) for sex in SEXES}
+        self._voices = _voices(bank, split)
         self._subjects: dict[str, Callable[[Generator], Scene]] = {
             "digits": self._digits,
             "number": self._number,
@@ -164,8 +164,8 @@ class SceneMaker:
             "sound": self._sound,
             "music": self._music,
             "other_speech": self._other_speech,
-            "other_sound": self._other_sound,
-            "other_music": self._other_music,
+            "other_sound": partial(self._unfamiliar, "other_sound"),
+            "other_music": partial(self._unfamiliar, "other_music"),
             "silence": self._silence,
         }
         self._others: dict[str, Others] = {
@@ -197,8 +197,7 @@ class SceneMaker:
         return self._spoken(rng, "command", filled[int(rng.integers(len(filled)))])
 
     def _spoken(self, rng: Generator, subject: str, words: tuple[str, ...]) -> Scene:
-        sex = SEXES[int(rng.integers(2))]
-        voice = _choice(rng, self._voices[sex])
+        sex, voice = _speaker(rng, self._voices)
         slow = bool(rng.random() < 0.5)
         strong = bool(rng.random() < self._strong_share)
         speed = rng.uniform(0.8, 1.22) if strong else rng.uniform(0.94, 1.06)
@@ -211,8 +210,7 @@ class SceneMaker:
         clip, spans = _lay_out(rng, words, takes, room, pauses=(-0.03, 0.06) if phrase else None)
         scene = Scene(augment.channel(rng, clip, strong), subject, words, spans, voice=voice)
         if not strong:
-            kind, rate = "man" if sex == "male" else "woman", "slowly" if slow else "quickly"
-            scene = replace(scene, sex=kind, rate=rate)
+            scene = replace(scene, sex=sex, rate="slowly" if slow else "quickly")
         return self._with_background(rng, scene)
 
     def _human_digits(self, rng: Generator) -> Scene:
@@ -263,13 +261,7 @@ class SceneMaker:
         scene = Scene(clip, "other_speech", sex=sex, voice=said.voice)
         return self._with_background(rng, scene)
 
-    def _other_sound(self, rng: Generator) -> Scene:
-        return self._unfamiliar(rng, "other_sound")
-
-    def _other_music(self, rng: Generator) -> Scene:
-        return self._unfamiliar(rng, "other_music")
-
-    def _unfamiliar(self, rng: Generator, subject: str) -> Scene:
+    def _unfamiliar(self, subject: str, rng: Generator) -> Scene:
         clip = _piece(rng, self._others[subject](rng).waveform, 3.8)
         if rng.random() < 0.4:
             clip = augment.add_noise(rng, clip, rng.uniform(15, 35))
@@ -349,6 +341,17 @@ def _piece(rng: Generator, clip: np.ndarray, longest: float) -> np.ndarray:
 
 def _pause(rng: Generator, low: float, high: float) -> np.ndarray:
     return np.zeros(int(rng.uniform(low, high) * SAMPLING_RATE), np.float32)
+
+
+def _voices(bank: WordBank, split: str) -> dict[str, tuple[str, ...]]:
+    """Names of a split's voices, by what answers call their sex."""
+    return {name: tuple(bank.voices(split, sex)) for sex, name in SEXES.items()}
+
+
+def _speaker(rng: Generator, voices: dict[str, tuple[str, ...]]) -> tuple[str, str]:
+    """Either sex as likely, and one of its voices."""
+    sex = _choice(rng, tuple(voices))
+    return sex, _choice(rng, voices[sex])
 
 
 def _choice(rng: Generator, options: tuple[str, ...] | list[str]) -> str:

@@ -44,6 +44,12 @@ def normalize(signal: Signal, peak: float = 1.0) -> Signal:
     return (signal * (peak / max(float(np.abs(signal).max()), 1e-9))).astype(np.float32)
 
 
+def add_at(signal: Signal, at: int, sound: Signal) -> None:
+    """Add ``sound`` from sample ``at`` on, in place; what lies beyond the end is left out."""
+    part = signal[at : at + len(sound)]
+    part += sound[: len(part)]
+
+
 def tone(frequency: float, duration: float, harmonics: np.ndarray, decay: float) -> Signal:
     """A note with the given harmonic amplitudes, a 10 ms attack and an exponential decay."""
     time = seconds(duration)

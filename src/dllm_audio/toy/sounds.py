@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from .signals import SAMPLING_RATE, Signal, band, normalize, seconds, tone
+from .signals import SAMPLING_RATE, Signal, add_at, band, normalize, seconds, tone
 
 
 def rain(rng: Generator, duration: float) -> Signal:
@@ -60,8 +60,7 @@ def ticking(rng: Generator, duration: float) -> Signal:
     signal = np.zeros(len(seconds(duration)) + len(click))
     period = int(SAMPLING_RATE / rng.uniform(3, 5))
     for number, start in enumerate(range(int(rng.uniform(0, period)), len(signal), period)):
-        part = signal[start : start + len(click)]
-        part += (1.0 if number % 2 else 0.7) * click[: len(part)]
+        add_at(signal, start, (1.0 if number % 2 else 0.7) * click)
     return normalize(signal[: len(seconds(duration))])
 
 
@@ -109,9 +108,7 @@ def birds(rng: Generator, duration: float) -> Signal:
         start, end = rng.uniform(low, high, 2)
         phase = np.cumsum(np.linspace(start, end, len(time))) / SAMPLING_RATE
         chirp = np.sin(2 * np.pi * phase) * np.hanning(len(time)) * rng.uniform(0.5, 1.0)
-        at = int(position * SAMPLING_RATE)
-        part = signal[at : at + len(chirp)]
-        part += chirp[: len(part)]
+        add_at(signal, int(position * SAMPLING_RATE), chirp)
         position += len(time) / SAMPLING_RATE + rng.uniform(0.02, 0.22)
     return normalize(signal)
 
@@ -179,5 +176,5 @@ def repeat(rng: Generator, event: str, count: int, duration: float) -> Signal:
     slot = (len(signal) - len(stroke)) / 5
     starts = np.sort(rng.choice(5, count, replace=False)) * slot
     for start in starts + rng.uniform(0, 0.35 * slot, count):
-        signal[int(start) : int(start) + len(stroke)] += rng.uniform(0.7, 1.0) * stroke
+        add_at(signal, int(start), rng.uniform(0.7, 1.0) * stroke)
     return normalize(signal)

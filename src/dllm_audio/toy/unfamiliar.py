@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from .signals import SAMPLING_RATE, Signal, band, normalize, seconds, tone
+from .signals import SAMPLING_RATE, Signal, add_at, band, normalize, seconds, tone
 
 
 def silence(rng: Generator, duration: float) -> Signal:
@@ -94,9 +94,7 @@ def drumming(rng: Generator, duration: float) -> Signal:
         low = np.sin(2 * np.pi * 70 * time * (1 + np.exp(-time * 30))) * np.exp(-time * 18)
         high = rng.standard_normal(len(time)) * np.exp(-time * 45)
         hit = (np.zeros_like(time), low, 0.5 * high)[kind]
-        at = int(number * step * SAMPLING_RATE)
-        part = signal[at : at + len(hit)]
-        part += hit[: len(part)]
+        add_at(signal, int(number * step * SAMPLING_RATE), hit)
     return normalize(signal)
 
 
