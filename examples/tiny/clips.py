@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dllm_audio import EncoderOutput
+from dllm_audio.files import replacing
 from dllm_audio.toy import HumanDigits, Others, Scene, SceneMaker, Span, WordBank
 from dllm_audio.toy.scenes import Synthesized
 from dllm_audio.toy.unfamiliar import MUSIC
@@ -178,7 +178,6 @@ def _write(folder: Path, sources: Sources, number: int) -> None:
                 states[f"tap_{tap}"].append(output.hidden_states[tap][row, :frames].half())
             states["last"].append(output.last_hidden_state[row, :frames].half())
             facts.append(_facts_of(batch[row], frames))
-    partial_path = folder / f"{number:04d}.partial"
     tensors = {name: torch.cat(parts).contiguous() for name, parts in states.items()}
-    save_file(tensors, partial_path, metadata={"facts": json.dumps(facts)})
-    os.replace(partial_path, folder / _name(number))
+    with replacing(folder / _name(number)) as scratch:
+        save_file(tensors, scratch, metadata={"facts": json.dumps(facts)})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def accuracy(model: AudioDiffusionLM, records: list[ToyRecord]) -> float:
     """Share of exact answers."""
     audio = [torch.from_numpy(record.waveform) for record in records]
     texts = answers(model, audio, [record.prompt for record in records])
-    return share(text == record.answer for text, record in zip(texts, records, strict=True))
+    return exact(texts, [record.answer for record in records])
 
 
 def human_answers(model: AudioDiffusionLM, people: HumanDigits) -> list[str]:
@@ -113,10 +113,10 @@ def windows(paths: Sequence[Path]) -> list[Tensor]:
     return pieces
 
 
-def share(hits: Iterable[bool]) -> float:
-    """Mean of what is right."""
-    found = list(hits)
-    return sum(found) / len(found)
+def exact(texts: Sequence[str], expected: Sequence[str]) -> float:
+    """Share of the texts that are as expected."""
+    hits = [text == right for text, right in zip(texts, expected, strict=True)]
+    return sum(hits) / len(hits)
 
 
 def questions(rows: int) -> dict[tuple[str, str], list[ToyRecord]]:
@@ -152,18 +152,15 @@ def evaluate(
         expected = [recording.text for recording in people.recordings]
         found = human_answers(model, people)
         said += found
-        right = share(text == word for text, word in zip(found, expected, strict=True))
-        alone = None
-        if ablation is not None:
-            texts = human_answers(ablation, people)
-            alone = share(text == word for text, word in zip(texts, expected, strict=True))
+        right = exact(found, expected)
+        alone = exact(human_answers(ablation, people), expected) if ablation is not None else None
         scores.insert(1, Score("human digits", "semantic", len(people), right, alone))
     if other_speech:
         pieces = windows(other_speech)
         found = answers(model, pieces, [TRANSCRIPT] * len(pieces))
-        right = share(text == UNKNOWN for text in found)
+        right = exact(found, [UNKNOWN] * len(found))
         scores.append(Score("other speech", "semantic", len(pieces), right))
-    alarms = share(text == UNKNOWN for text in said)
+    alarms = exact(said, [UNKNOWN] * len(said))
     scores.append(Score(FALSE_ALARMS, "semantic", len(said), alarms))
     return scores
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
+
+from dllm_audio.files import replacing
 
 StepFunction = Callable[[int], tuple[Tensor, dict[str, float]]]
 
@@ -103,7 +104,8 @@ def fit(
                 "averages": averages,
                 "optimizer": optimizer.state_dict(),
             }
-            save(state, path)
+            with replacing(path) as scratch:
+                torch.save(state, scratch)
     for key, parameter in parameters.items():
         parameter.data.copy_(averages[key])
     module.eval()
@@ -112,11 +114,3 @@ def fit(
 def load_averages(path: Path) -> dict[str, Tensor]:
     """The averaged weights of a checkpoint that :func:`fit` wrote."""
     return torch.load(path, weights_only=True)["averages"]
-
-
-def save(state: object, path: Path) -> None:
-    """Write a file that is either whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
