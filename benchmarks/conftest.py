@@ -13,15 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from dllm_audio.backbones import can_pack
-
 from . import plots
-from .report import Report, compare, terminal, write
-from .run import Run
+from .report import RESULTS, Report, compare, terminal, write
+from .run import Run, base_mode
 from .shapes import SHAPES
 from .strategies import EXTRA_MODES, LAYOUTS, STRATEGIES, Axes, matrix
 
-RESULTS = Path(__file__).parent / "results"
 _RUN = pytest.StashKey[Run]()
 PEERS = ("plain", "autoregressive")
 
@@ -89,7 +86,6 @@ def _axes(config: pytest.Config) -> Axes:
         return given or (full if config.getoption("--benchmark") else smoke)
 
     device, dtype = config.getoption("--device"), getattr(torch, config.getoption("--dtype"))
-    packs = can_pack(torch.nn.Linear(1, 1, device=device, dtype=dtype))
     # On a CPU the largest values would take most of the run and say little.
     return Axes(
         batches=values("--batches", (1, 2), (1, 8, 32) if on_gpu else (1, 8)),
@@ -97,7 +93,7 @@ def _axes(config: pytest.Config) -> Axes:
         answers=values("--answers", (3,), (16, 128, 512) if on_gpu else (16, 128)),
         extra_modes=values("--modes", EXTRA_MODES, EXTRA_MODES if on_gpu else ()),
         full=config.getoption("--matrix") == "full",
-        mode="packed" if packs else "eager",
+        mode=base_mode(torch.device(device), dtype),
     )
 
 

@@ -25,12 +25,10 @@ import torch
 from . import plots
 from .decoding import measure_case, measure_peer, measure_plain, measure_step, missing_for
 from .goals import goals
-from .report import Report, terminal, write
+from .report import RESULTS, Report, terminal, write
 from .run import Run
 from .shapes import SHAPES
 from .strategies import Axes, Case, matrix
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class OutOfTime(BaseException):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dllm_audio.backbones import can_pack
-
 from .decoding import measure_case, measure_peer
-from .plots import LAYOUT_COLORS
-from .report import Record, Report, terminal, write
-from .run import Run
+from .plots import LAYOUT_COLORS, save
+from .report import RESULTS, Record, Report, terminal, write
+from .run import Run, base_mode
 from .shapes import SHAPES
 from .strategies import Axes, Case
 
-RESULTS = Path(__file__).parent / "results"
 LAYOUTS = ("dual", "kept_prompt", "exact")
 PEER = "autoregressive"
 NAMES = {"answer": "new tokens", "prompt": "prompt positions", "batch": "batch"}
@@ -155,22 +152,9 @@ def draw(report: Report, path: Path) -> Path:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("seconds for all answers of the batch")
     panels[-1].legend(frameon=False, fontsize=8)
-    facts = report.environment
-    source = f"{facts['hardware']}, {facts['dtype']}, {facts['model_size']}, {facts['date']}"
-    figure.suptitle(
-        f"Time against length (simulated ASR confidences); lines: laws\n{source}", size=9
+    return save(
+        figure, report, "Time against length (simulated ASR confidences); lines: laws", path
     )
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    return path
-
-
-def make_run(size: str, repeats: int, say: Callable[[str], None]) -> Run:
-    """A run on the CPU, with packed weights where the machine has them."""
-    packs = can_pack(torch.nn.Linear(1, 1))
-    axes = Axes(mode="packed" if packs else "eager")
-    return Run(SHAPES[size], torch.device("cpu"), torch.float32, repeats, axes, (), say,
-               full=size != "tiny")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,7 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="timed repetitions (default: 3)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     given = parser.parse_args(argv)
-    run = make_run(given.model_size, max(given.repeats, 1), lambda line: print(line, flush=True))
+    device, dtype = torch.device("cpu"), torch.float32
+    run = Run(
+        shape=SHAPES[given.model_size],
+        device=device,
+        dtype=dtype,
+        repeats=max(given.repeats, 1),
+        axes=Axes(mode=base_mode(device, dtype)),
+        chosen=(),
+        say=lambda line: print(line, flush=True),
+        full=given.model_size != "tiny",
+    )
     report = measure(run, points_of(given.model_size))
     data, page = write(report, given.output)
     page.write_text(f"{page.read_text(encoding='utf-8')}\n## Laws\n\n{laws(report)}\n", "utf-8")

@@ -72,7 +72,8 @@ def draw(report: Report, folder: Path) -> list[Path]:
     ]
 
 
-def _save(figure, report: Report, title: str, path: Path) -> Path:
+def save(figure, report: Report, title: str, path: Path) -> Path:
+    """Write and close a figure, under its title and what was measured where and when."""
     import matplotlib.pyplot as plt
 
     facts = report.environment
@@ -112,7 +113,7 @@ def _steps(report: Report, path: Path) -> Path | None:
     axes.set(xlabel="ms per forward pass (black: the floor)")
     axes.set_xlim(right=axes.get_xlim()[1] * 1.3)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, report, "Time per step against the floor, one token a step", path)
+    return save(figure, report, "Time per step against the floor, one token a step", path)
 
 
 def _batches(report: Report, path: Path) -> Path | None:
@@ -146,7 +147,7 @@ def _batches(report: Report, path: Path) -> Path | None:
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     title = f"Throughput against batch (simulated ASR confidences{_TITLES.get(usual, '')})"
-    return _save(figure, report, title, path)
+    return save(figure, report, title, path)
 
 
 def _strategies(report: Report, path: Path) -> Path | None:
@@ -185,4 +186,4 @@ def _strategies(report: Report, path: Path) -> Path | None:
         axes.tick_params(axis="y", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     title = f"Throughput by strategy, batch 1{_TITLES[usual]}"
-    return _save(figure, report, title, path)
+    return save(figure, report, title, path)

@@ -20,6 +20,7 @@ import dllm_audio
 from .measure import Timing
 
 SCHEMA = 1
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from dllm_audio import AudioEmbeddings, LLaDA
-from dllm_audio.backbones import pack_weights
+from dllm_audio.backbones import can_pack, pack_weights
 
 from .floor import Rates, measure_rates
 from .measure import Timing, measure
@@ -19,6 +19,12 @@ from .peer import build_peer
 from .report import Record, Report, environment, record
 from .shapes import Shape, build_backbone
 from .strategies import Axes
+
+
+def base_mode(device: torch.device, dtype: torch.dtype) -> str:
+    """``packed`` where weights can be packed, else ``eager``."""
+    packs = can_pack(torch.nn.Linear(1, 1, device=device, dtype=dtype))
+    return "packed" if packs else "eager"
 
 
 @dataclass
