@@ -44,7 +44,8 @@ class Clip:
 
     Attributes:
         path: an OGG file, for anything that reads audio.
-        subject: ``digits``, ``command``, ``sound`` or ``music``.
+        subject: ``digits``, ``command``, ``sound`` or ``music``; or, of what the model should not
+            know, ``other_speech`` or ``silence``.
         questions: at least one.
     """
 
